@@ -1,0 +1,1 @@
+"""Pages about users, groups, API keys and the audit log."""

@@ -1,0 +1,1 @@
+"""What a call costs: `python -m bench` (see `bench/__main__.py`)."""

@@ -1,0 +1,128 @@
+"""Form fields: for secrets, lists and mappings, and the one that fits a field of a provider's Settings."""
+
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from django import forms
+from django.core.exceptions import ValidationError
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+KEPT = "•••• kept"
+
+
+class SecretInput(forms.PasswordInput):
+    """Shows no value, not even its own input again."""
+
+    template_name = "connections/_secret_input.html"
+
+    def __init__(self, stored: bool) -> None:
+        attrs = {"autocomplete": "off", "spellcheck": "false", "data-1p-ignore": "", "data-lpignore": "true"}
+        super().__init__({**attrs, **({"placeholder": KEPT} if stored else {})}, render_value=False)
+
+
+class SecretLines(forms.Textarea):
+    """Shows no value, not even its own input again."""
+
+    def __init__(self, stored: bool) -> None:
+        attrs = {"rows": "3", "autocomplete": "off", "spellcheck": "false"}
+        super().__init__({**attrs, "placeholder": KEPT if stored else "Name: value"})
+
+    def format_value(self, value: Any) -> str:
+        return ""
+
+
+class LinesField(forms.CharField):
+    """A list of texts, one per line."""
+
+    widget = forms.Textarea(attrs={"rows": "3"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(value) if isinstance(value, list | tuple) else value
+
+    def to_python(self, value: Any) -> Any:
+        text = super().to_python(value) or ""
+        return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+class PairsField(forms.CharField):
+    """A mapping, one `Name: value` per line."""
+
+    widget = forms.Textarea(attrs={"rows": "3", "placeholder": "Name: value"})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "\n".join(f"{name}: {text}" for name, text in value.items()) if isinstance(value, Mapping) else value
+
+    def to_python(self, value: Any) -> Any:
+        pairs: dict[str, str] = {}
+        for line in (super().to_python(value) or "").splitlines():
+            name, colon, text = line.partition(":")
+            if line.strip() and not colon:
+                raise ValidationError("Write each line as Name: value.")
+            if line.strip():
+                pairs[name.strip()] = text.strip()
+        return pairs
+
+
+def field_for(info: FieldInfo, *, secret: bool, stored: bool) -> forms.Field:
+    """The form field for one field of a provider's Settings."""
+    kind = _bare(info.annotation)
+    common: dict[str, Any] = {
+        "label": info.title,
+        "help_text": info.description or "",
+        "required": info.is_required() and not stored,
+    }
+    if secret:
+        return _secret_field(kind, stored, common)
+    common["initial"] = None if info.default is PydanticUndefined else info.default
+    choices = _choices(kind)
+    if choices:
+        return forms.ChoiceField(choices=choices, **{**common, "required": True})
+    if kind is bool:
+        return forms.BooleanField(**{**common, "required": False})
+    made = FIELDS.get(get_origin(kind) or kind, forms.CharField)(**common)
+    _add_hints(made, info)
+    return made
+
+
+FIELDS: dict[Any, Callable[..., forms.Field]] = {
+    int: forms.IntegerField,
+    float: forms.FloatField,
+    list: LinesField,
+    tuple: LinesField,
+    dict: PairsField,
+}
+
+
+def _secret_field(kind: Any, stored: bool, common: dict[str, Any]) -> forms.Field:
+    if kind is SecretStr:
+        return forms.CharField(widget=SecretInput(stored), **common)
+    return PairsField(widget=SecretLines(stored), **common)
+
+
+def _add_hints(made: forms.Field, info: FieldInfo) -> None:
+    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    if extra.get("placeholder"):
+        made.widget.attrs["placeholder"] = str(extra["placeholder"])
+    if extra.get("target"):
+        made.widget.attrs.update({"spellcheck": "false", "autocapitalize": "off"})
+
+
+def _bare(annotation: Any) -> Any:
+    """Without `None` and without what `Annotated` adds."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return _bare(next(part for part in get_args(annotation) if part is not types.NoneType))
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def _choices(kind: Any) -> list[tuple[str, str]]:
+    if get_origin(kind) is Literal:
+        values = [str(value) for value in get_args(kind)]
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        values = [str(member.value) for member in kind]
+    else:
+        return []
+    return [(value, value or "–") for value in values]

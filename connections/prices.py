@@ -1,0 +1,207 @@
+"""What a call costs, in whole 10⁻⁹ US dollars. What we do not know stays None, never 0."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import genai_prices
+from genai_prices import data_snapshot
+from genai_prices.types import ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
+
+from connections.providers.calls import Usage
+
+TABLE = f"genai-prices {genai_prices.__version__}"
+OVERRIDE = "own price"
+NAMES = ("input", "output", "cache_read", "cache_write")
+MAX_PRICE = Decimal(1_000_000)
+MAX_DECIMALS = 9
+FINE = 1_000_000
+"""Sums are made in whole 10⁻¹⁵ dollars, so that a price of nine decimals per million tokens is exact."""
+
+
+class Cost(NamedTuple):
+    nano: int | None
+    """10⁻⁹ USD; None: not known."""
+    source: str
+
+
+UNKNOWN = Cost(None, "")
+Constraint = StartDateConstraint | TimeOfDateConstraint
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """10⁻¹⁵ USD per token; `steps` give the rate of all tokens once a prompt is longer than the step."""
+
+    base: int
+    steps: tuple[tuple[int, int], ...] = ()
+
+    def at(self, prompt_tokens: int) -> int:
+        if not self.steps:
+            return self.base
+        reached = [rate for start, rate in self.steps if prompt_tokens > start]
+        return reached[-1] if reached else self.base
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """One model's price per class of token. None: not known; for the cache's classes, the same as input."""
+
+    input: Rate | None = None
+    output: Rate | None = None
+    cache_read: Rate | None = None
+    cache_write: Rate | None = None
+    call: Rate | None = None
+    """What each call costs beside its tokens, per call instead of per token."""
+
+    def nano(self, usage: Usage) -> int | None:
+        prompt, completion = self._prompt(usage), self._completion(usage)
+        if prompt is None or completion is None:
+            return None
+        call = self.call.base if self.call else 0
+        return (prompt + completion + call + FINE // 2) // FINE
+
+    def _prompt(self, usage: Usage) -> int | None:
+        tokens = usage.prompt_tokens
+        if tokens is None or self.input is None:
+            return None
+        cached = min(usage.cached_tokens, tokens)
+        written = min(usage.cache_write_tokens, tokens - cached)
+        read_rate, write_rate = self.cache_read or self.input, self.cache_write or self.input
+        return (
+            (tokens - cached - written) * self.input.at(tokens)
+            + cached * read_rate.at(tokens)
+            + written * write_rate.at(tokens)
+        )
+
+    def _completion(self, usage: Usage) -> int | None:
+        """A model without an output price may only have no output."""
+        if self.output is None:
+            return None if usage.completion_tokens else 0
+        if usage.completion_tokens is None:
+            return None
+        return usage.completion_tokens * self.output.at(usage.prompt_tokens or 0)
+
+
+Listed = tuple[Constraint | None, Rates]
+"""A price of the table and when it holds; None: always."""
+
+
+def cost(model_name: str, price_provider: str, usage: Usage, override: Mapping[str, str]) -> Cost:
+    """The cost of one call. `price_provider` is an id of the table; empty: the model's name alone decides.
+
+    An id that the table does not have (a local server's) means that no price is known but an admin's own.
+    """
+    if override:
+        return _cost(_own_rates(tuple(sorted(override.items()))), usage, OVERRIDE)
+    listed = _listed(model_name, price_provider)
+    return _cost(_in_force(listed), usage, TABLE) if listed else UNKNOWN
+
+
+class PerMillion(NamedTuple):
+    """A model's price as it is shown: 10⁻⁹ USD per million tokens."""
+
+    input: int | None
+    output: int | None
+    source: str
+
+
+def per_million(model_name: str, price_provider: str, override: Mapping[str, str]) -> PerMillion | None:
+    """The price that holds now; None: not known. The parameters are those of `cost`."""
+    if override:
+        rates, source = _own_rates(tuple(sorted(override.items()))), OVERRIDE
+    elif listed := _listed(model_name, price_provider):
+        rates, source = _in_force(listed), TABLE
+    else:
+        return None
+    return PerMillion(_base(rates.input), _base(rates.output), source)
+
+
+def _base(rate: Rate | None) -> int | None:
+    return rate.base if rate else None
+
+
+def load() -> None:
+    """Read the table now; otherwise the first call does, for a third of a second."""
+    data_snapshot.get_snapshot()
+
+
+def check_override(override: Any) -> None:
+    """Raise ValueError, with a sentence for the admin, unless this can serve as a model's own price."""
+    if not isinstance(override, Mapping):
+        raise ValueError("A price is given as input and output, in USD per million tokens.")
+    unknown = sorted(set(override) - set(NAMES), key=str)
+    if unknown:
+        raise ValueError(f"Unknown price {unknown[0]!r}. Known: {', '.join(NAMES)}.")
+    for name, text in override.items():
+        _check_amount(name, text)
+
+
+def _check_amount(name: str, text: Any) -> None:
+    try:
+        amount = Decimal(text) if isinstance(text, str) and len(text) <= 40 else None
+    except InvalidOperation:
+        amount = None
+    if amount is None or not amount.is_finite():
+        raise ValueError(f"The {name} price must be a number like 0.15, in USD per million tokens.")
+    if not 0 <= amount <= MAX_PRICE:
+        raise ValueError(f"The {name} price must lie between 0 and {MAX_PRICE:,} USD per million tokens.")
+    if -int(amount.as_tuple().exponent) > MAX_DECIMALS:
+        raise ValueError(f"The {name} price must not have more than {MAX_DECIMALS} decimals.")
+
+
+def _cost(rates: Rates, usage: Usage, source: str) -> Cost:
+    nano = rates.nano(usage)
+    return UNKNOWN if nano is None else Cost(nano, source)
+
+
+@lru_cache(maxsize=4096)
+def _own_rates(override: tuple[tuple[str, str], ...]) -> Rates:
+    return Rates(**{name: Rate(_fine(Decimal(text))) for name, text in override})
+
+
+@lru_cache(maxsize=4096)
+def _listed(model_name: str, price_provider: str) -> tuple[Listed, ...]:
+    """The model's prices, the one that counts most first; empty: the table does not know it."""
+    try:
+        found = data_snapshot.get_snapshot().find_provider_model(model_name, None, price_provider or None, None)
+    except LookupError:
+        return ()
+    prices = found[1].prices
+    if isinstance(prices, ModelPrice):
+        return ((None, _rates(prices)),)
+    return tuple((price.constraint, _rates(price.prices)) for price in reversed(prices))
+
+
+def _in_force(listed: tuple[Listed, ...]) -> Rates:
+    """Some prices hold from a date on, or for hours of the day."""
+    if len(listed) > 1:
+        now = datetime.now(UTC)
+        for constraint, rates in listed:
+            if constraint is None or constraint.active(now):
+                return rates
+    return listed[-1][1]
+
+
+def _rates(price: ModelPrice) -> Rates:
+    return Rates(
+        input=_rate(price.input_mtok),
+        output=_rate(price.output_mtok),
+        cache_read=_rate(price.cache_read_mtok),
+        cache_write=_rate(price.cache_write_mtok),
+        call=Rate(_fine(price.requests_kcount * 1000)) if isinstance(price.requests_kcount, Decimal) else None,
+    )
+
+
+def _rate(price: Decimal | TieredPrices | None) -> Rate | None:
+    if isinstance(price, TieredPrices):
+        return Rate(_fine(price.base), tuple((tier.start, _fine(tier.price)) for tier in price.tiers))
+    return None if price is None else Rate(_fine(price))
+
+
+def _fine(price: Decimal) -> int:
+    """USD per million tokens as 10⁻¹⁵ USD per token."""
+    return int((price * 10**MAX_DECIMALS).to_integral_value(ROUND_HALF_UP))

@@ -1,0 +1,156 @@
+"""What goes to a provider and what comes back.
+
+The internal language is OpenAI's: a `Call` carries a chat-completions (or completions, embeddings) body, a
+`Reply` the matching answer.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+JSON = dict[str, Any]
+
+
+class Mode(StrEnum):
+    CHAT = "chat"
+    COMPLETION = "completion"
+    EMBEDDING = "embedding"
+
+
+class Framing(StrEnum):
+    """How a stream's bytes fall into frames."""
+
+    SSE = "sse"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One event of a stream: its name (empty when unnamed) and its data without the framing."""
+
+    event: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call; None: the provider did not say. Cached and reasoning tokens are parts, not extras."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int = 0
+    """Part of prompt_tokens read from the provider's cache."""
+    cache_write_tokens: int = 0
+    """Part of prompt_tokens written to the provider's cache."""
+    reasoning_tokens: int = 0
+    """Part of completion_tokens."""
+    estimated: bool = False
+    suspect: bool = False
+    """The provider reported a negative or absurd number, which was clamped."""
+
+    def as_openai(self) -> JSON:
+        prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Adjustment:
+    """One change made to a request: reported in `x-mesh-adjusted`, the usage row and the playground."""
+
+    parameter: str
+    what: str
+    """"dropped", "renamed to max_completion_tokens", "clamped to 1", "set to 4096" …"""
+
+    def __str__(self) -> str:
+        return f"{self.parameter} {self.what}"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """A model as a catalogue or a provider's list describes it; None: not said."""
+
+    id: str
+    mode: Mode = Mode.CHAT
+    label: str = ""
+    family: str = ""
+    context: int | None = None
+    """Tokens that prompt and answer may have together."""
+    max_output: int | None = None
+    capabilities: frozenset[str] = frozenset()
+    """Of: vision, tools, json_schema, reasoning, embedding_dimensions, system."""
+    lifecycle: str = ""
+    """"", "deprecated", "retired"."""
+    ends: str = ""
+    """ISO date of retirement."""
+    replacement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The allowed model that a call goes to, as its connection declares it."""
+
+    upstream_id: str
+    mode: Mode = Mode.CHAT
+    underlying: str = ""
+    """The well-known model behind a deployment name; for prices and quirks."""
+    capabilities: frozenset[str] = frozenset()
+    max_output: int | None = None
+    quirks: Mapping[str, Any] = field(default_factory=dict)
+    """An admin's overrides of the dialect's quirk table for this model."""
+
+    @property
+    def known_as(self) -> str:
+        return self.underlying or self.upstream_id
+
+
+@dataclass(slots=True)
+class Call:
+    """One request in OpenAI's shape, already validated. `request` may add to `adjusted`."""
+
+    mode: Mode
+    target: Target
+    body: JSON
+    """Without `model`; values that policy does not need may be `msgspec.Raw`."""
+    stream: bool = False
+    wants_usage: bool = True
+    """Whether the caller asked for the usage chunk of a stream."""
+    forwarded: frozenset[str] = frozenset()
+    """Names beyond the common ones that the connection lets through unchanged."""
+    adjusted: list[Adjustment] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One HTTP request to make. `url` is absolute; `headers` may hold secrets, so repr leaves them out."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One whole HTTP answer; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One whole answer in OpenAI's shape."""
+
+    body: bytes
+    """JSON. The provider's own bytes where it speaks the dialect."""
+    usage: Usage
+    finish_reason: str = ""
+    model: str = ""
+    """What the provider says it used."""

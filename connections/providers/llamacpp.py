@@ -1,0 +1,79 @@
+"""The llama.cpp server (llama-server), through its OpenAI routes."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from connections.providers.calls import Answer, ModelInfo
+from connections.providers.errors import ProviderError
+from connections.providers.fields import OpenAIUrl, Secret
+from connections.providers.openai_dialect import OpenAIDialect
+from connections.providers.parameters import COMMON, ParameterTable, Rule
+from connections.providers.settings import ProviderSettings, setting
+
+REFUSED = frozenset({"store", "service_tier", "prompt_cache_key", "safety_identifier", "best_of", "verbosity"})
+OWN = (
+    "cache_prompt",
+    "chat_template_kwargs",
+    "dynatemp_range",
+    "grammar",
+    "json_schema",
+    "mirostat",
+    "mirostat_eta",
+    "mirostat_tau",
+    "reasoning_format",
+    "repeat_last_n",
+    "typical_p",
+)
+"""Parameters that only llama.cpp knows."""
+
+
+class LlamaCpp(OpenAIDialect):
+    kind = "llamacpp"
+    label = "llama.cpp server"
+    summary = "Open models in GGUF files, on a machine of your own."
+    mark = "llamacpp"
+    order = 60
+    docs_url = "https://github.com/ggml-org/llama.cpp/tree/master/tools/server"
+    parameters = ParameterTable.of(
+        *(name for name in COMMON if name not in REFUSED), *OWN, repetition_penalty=Rule("repeat_penalty")
+    )
+
+    price_provider = "local"
+    """No price table has it, so a model that shares a well-known name is not priced like it."""
+
+    class Settings(ProviderSettings):
+        base_url: OpenAIUrl = setting(
+            "Server URL",
+            help="Where llama-server listens.",
+            target=True,
+            placeholder="http://127.0.0.1:8080",
+            min_length=1,
+        )
+        api_key: Secret = setting(
+            "API key", default=SecretStr(""), help="Only if the server was started with --api-key."
+        )
+
+    settings: Settings
+
+    @property
+    def base_url(self) -> str:
+        return self.settings.base_url
+
+    def sign_in(self) -> Mapping[str, str]:
+        key = self.settings.api_key.get_secret_value()
+        return {"Authorization": f"Bearer {key}"} if key else {}
+
+    def problem(self, answer: Answer) -> ProviderError:
+        error = super().problem(answer)
+        if answer.status == 503:
+            error.message = "The server runs, but has no model to answer with yet."
+            error.args = (error.message,)
+        return error
+
+    def model(self, item: Mapping[str, Any]) -> ModelInfo | None:
+        info, meta = super().model(item), item.get("meta")
+        context = meta.get("n_ctx") if isinstance(meta, dict) else None
+        return replace(info, context=context) if info and isinstance(context, int) else info

@@ -1,0 +1,165 @@
+"""OpenAI's chat completions, completions and embeddings, as OpenAI and a great many other systems speak them.
+
+The internal language is this one, so bytes pass through untouched; see `openai_replies` for what is read of them.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from connections.providers import problems, wire
+from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
+from connections.providers.contract import Auth, EventReader, Provider, StaticHeaders
+from connections.providers.errors import ProviderError
+from connections.providers.fields import joined
+from connections.providers.openai_replies import ChunkReader, completion, vectors
+from connections.providers.parameters import COMMON, ParameterTable, Rule
+from connections.providers.settings import ProviderSettings
+
+PATHS: Mapping[Mode, str] = {
+    Mode.CHAT: "chat/completions",
+    Mode.COMPLETION: "completions",
+    Mode.EMBEDDING: "embeddings",
+}
+LENGTHS = ("max_tokens", "max_completion_tokens")
+SAMPLING = frozenset({"top_k", "min_p", "repetition_penalty"})
+"""Common parameters that OpenAI itself never had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quirks:
+    """How one model differs. An admin may override each by its name in the model's `quirks`."""
+
+    drop: frozenset[str] = frozenset()
+    """Parameters that it refuses."""
+    max_tokens: str = "max_tokens"
+    """What it calls `max_tokens` in chat."""
+    system_role: str = "system"
+    """The role of instructions, where it takes them under this one only."""
+
+    def overridden(self, wishes: Mapping[str, Any]) -> Self:
+        drop = wishes.get("drop")
+        return type(self)(
+            drop=frozenset(map(str, drop)) if isinstance(drop, list) else self.drop,
+            max_tokens=str(wishes.get("max_tokens") or self.max_tokens),
+            system_role=str(wishes.get("system_role") or self.system_role),
+        )
+
+
+class OpenAIDialect(Provider):
+    """Everything but the settings. Subclasses say where the server is and how to sign in."""
+
+    modes = frozenset(Mode)
+    parameters = ParameterTable.of(*(name for name in COMMON if name not in SAMPLING))
+    embedding_ids: ClassVar[Sequence[str]] = ("embed",)
+    """Parts of the ids of models that embed."""
+
+    def __init__(self, settings: ProviderSettings) -> None:
+        super().__init__(settings)
+        self._auth = StaticHeaders(self.sign_in())
+        self._headers = {"Content-Type": "application/json", **self.extra_headers(), **self._auth.headers()}
+        self._urls = {mode: joined(self.base_url, path) for mode, path in PATHS.items()}
+        self._secrets = self.secrets()
+        self._tables: dict[tuple[str, Mode, str], ParameterTable] = {}
+
+    # --- what a subclass says ---
+
+    @property
+    def base_url(self) -> str:
+        raise NotImplementedError
+
+    def sign_in(self) -> Mapping[str, str]:
+        """The headers that prove who we are."""
+        raise NotImplementedError
+
+    def extra_headers(self) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def takes_stream_options(self) -> bool:
+        return True
+
+    def quirks(self, target: Target) -> Quirks:
+        """What is known of the model, before the admin's overrides."""
+        return Quirks()
+
+    # --- the contract ---
+
+    @property
+    def auth(self) -> Auth:
+        return self._auth
+
+    def request(self, call: Call) -> Outgoing:
+        body = {"model": call.target.upstream_id, **self.body(call)}
+        return Outgoing("POST", self._urls[call.mode], self._headers, wire.encode(body))
+
+    def body(self, call: Call) -> dict[str, Any]:
+        body = self.table_for(call).apply(call)
+        role = self._quirks(call.target).system_role
+        if role != "system" and "messages" in body:
+            body["messages"] = _with_instructions_as(role, wire.plain(body["messages"]))
+        if call.stream:
+            body["stream"] = True
+            if self.takes_stream_options:
+                body["stream_options"] = {"include_usage": True}
+        return body
+
+    def reply(self, call: Call, answer: Answer) -> Reply:
+        return (vectors if call.mode is Mode.EMBEDDING else completion)(answer.body, self._secrets)
+
+    def events(self, call: Call) -> EventReader:
+        return ChunkReader(self._secrets, call.wants_usage)
+
+    def problem(self, answer: Answer) -> ProviderError:
+        return problems.named(answer, self._secrets)
+
+    def check(self) -> Outgoing:
+        return Outgoing("GET", joined(self.base_url, "models"), self._headers)
+
+    def parameters_for(self, target: Target) -> ParameterTable:
+        key = (target.known_as, target.mode, str(target.quirks) if target.quirks else "")
+        if key not in self._tables:
+            self._tables[key] = self._table(target)
+        return self._tables[key]
+
+    def table_for(self, call: Call) -> ParameterTable:
+        """The table for one call, where more than the model decides."""
+        return self.parameters_for(call.target)
+
+    def _quirks(self, target: Target) -> Quirks:
+        return self.quirks(target).overridden(target.quirks) if target.quirks else self.quirks(target)
+
+    def _table(self, target: Target) -> ParameterTable:
+        quirks, table = self._quirks(target), self.parameters
+        if target.mode is Mode.CHAT:
+            other = next(name for name in LENGTHS if name != quirks.max_tokens)
+            table = table.changed(**{other: Rule(quirks.max_tokens)})
+        return table.without(*quirks.drop)
+
+    def models(self, answer: Answer) -> list[ModelInfo]:
+        """Listed as `{"data": […]}`, or by some servers as a bare list."""
+        content = wire.decode(wire.ANY, answer.body, self._secrets)
+        listed = content.get("data", content.get("models")) if isinstance(content, dict) else content
+        if not isinstance(listed, list):
+            raise problems.unreadable(answer.body, self._secrets)
+        found = [self.model(item if isinstance(item, dict) else {"id": item}) for item in listed]
+        return [info for info in found if info is not None]
+
+    def model(self, item: Mapping[str, Any]) -> ModelInfo | None:
+        """What one item of the list says; None: nothing that we can call."""
+        name = item.get("id") or item.get("name")
+        if not isinstance(name, str):
+            return None
+        embeds = any(part in name.lower() for part in self.embedding_ids)
+        context = item.get("max_model_len") or item.get("context_length")
+        return ModelInfo(
+            id=name,
+            mode=Mode.EMBEDDING if embeds else Mode.CHAT,
+            context=context if isinstance(context, int) else None,
+        )
+
+
+def _with_instructions_as(role: str, messages: Any) -> Any:
+    """Some models know the developer's role only, some none at all for instructions."""
+    known = {"system", "developer"}
+    return [{**message, "role": role} if message.get("role") in known else message for message in messages]

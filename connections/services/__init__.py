@@ -1,0 +1,47 @@
+"""Every administrative act on connections, models and grants: one transaction each, with its audit row.
+
+Pages and API both come through here. What they refuse leaves as Django's ValidationError by field name,
+`account.SettingsRefused` for a provider's own settings, or `Conflict`.
+"""
+
+from connections.services.connections import (
+    Conflict,
+    Consequences,
+    Unusable,
+    consequences,
+    create_connection,
+    delete_connection,
+    mark_unreadable,
+    provider_of,
+    set_paused,
+    settle_again,
+    stored_account,
+    stored_secrets,
+    update_connection,
+)
+from connections.services.grants import grant, revoke, set_groups
+from connections.services.models import ModelChoice, add_models, enable_models, remove_model, update_model
+
+__all__ = [
+    "Conflict",
+    "Consequences",
+    "ModelChoice",
+    "Unusable",
+    "add_models",
+    "consequences",
+    "create_connection",
+    "delete_connection",
+    "enable_models",
+    "grant",
+    "mark_unreadable",
+    "provider_of",
+    "remove_model",
+    "revoke",
+    "set_groups",
+    "set_paused",
+    "settle_again",
+    "stored_account",
+    "stored_secrets",
+    "update_connection",
+    "update_model",
+]

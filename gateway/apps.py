@@ -1,0 +1,14 @@
+from django.apps import AppConfig
+
+
+class GatewayConfig(AppConfig):
+    name = "gateway"
+
+    def ready(self) -> None:
+        """Offer the apps below what only the ledger can tell and take."""
+        from connections import figures, health  # noqa: PLC0415 - models exist only from here on
+        from gateway import metering  # noqa: PLC0415 - likewise
+        from gateway.figures import Ledger  # noqa: PLC0415 - likewise
+
+        health.meters.append(metering.write_check)
+        figures.register(Ledger())

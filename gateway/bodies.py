@@ -1,0 +1,370 @@
+"""Reads the body of a call: strictly, as far as policy needs it, and no further.
+
+The top level is split into raw values; parameters are checked against `parameters.COMMON`, messages against
+their shapes. What is valid travels on as the very bytes the caller sent.
+"""
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from connections.providers.calls import Mode
+from connections.providers.parameters import COMMON, Parameter
+from gateway import strict_json
+from gateway.envelope import Problem
+from gateway.schemas import check_schema
+
+MAX_FIELDS = 100
+MAX_PARAMETER = 2**20
+"""Bytes of one parameter: all of it is decoded and walked through, which the messages are not."""
+LONGEST_NAME = 64
+MAX_ITEMS = 10_000
+MAX_INPUTS = 2_048
+MAX_TOKENS = 300_000
+"""Tokens that `input` may hold instead of texts."""
+MAX_BESIDE = 3 * 2**20
+"""Bytes of all fields but messages, prompt and input: a million tiny ones take long to read."""
+MAX_STOPS = 16
+MAX_TEXT_PARAMETER = 10_000
+INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp", "Mn", "Me"}
+LOOKED_AT = 4_096
+"""Characters searched for a visible one."""
+
+CONTENT_OF: Mapping[Mode, str] = {Mode.CHAT: "messages", Mode.COMPLETION: "prompt", Mode.EMBEDDING: "input"}
+
+
+class Function(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    arguments: str
+
+
+class ToolCall(msgspec.Struct, forbid_unknown_fields=True):
+    id: str
+    function: Function
+    type: Literal["function"] = "function"
+    index: int | None = None
+
+
+class ImageURL(msgspec.Struct, forbid_unknown_fields=True):
+    url: str
+    detail: str | None = None
+
+
+class CacheControl(msgspec.Struct, forbid_unknown_fields=True):
+    type: str
+    ttl: str | None = None
+
+
+class TextPart(msgspec.Struct, forbid_unknown_fields=True, tag="text"):
+    text: str
+    cache_control: CacheControl | None = None
+
+
+class ImagePart(msgspec.Struct, forbid_unknown_fields=True, tag="image_url"):
+    image_url: ImageURL
+    cache_control: CacheControl | None = None
+
+
+class RefusalPart(msgspec.Struct, forbid_unknown_fields=True, tag="refusal"):
+    refusal: str
+
+
+class Message(msgspec.Struct, forbid_unknown_fields=True):
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart | ImagePart | RefusalPart] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    annotations: list[Any] | None = None
+    audio: None = None
+    function_call: None = None
+
+
+class StreamOptions(msgspec.Struct, forbid_unknown_fields=True):
+    include_usage: bool = False
+    include_obfuscation: bool | None = None
+
+
+class Body(msgspec.Struct):
+    """A decoded call: `fields` holds everything but `model`, `stream` and `stream_options`, still as bytes."""
+
+    model: str
+    stream: bool
+    wants_usage: bool
+    fields: dict[str, msgspec.Raw]
+    parameters: dict[str, Any]
+    """The decoded values of the common parameters, for limits and adapters."""
+
+
+class Content(msgspec.Struct):
+    """What may be large, still as bytes; everything else is passed over."""
+
+    messages: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
+
+
+_content = msgspec.json.Decoder(Content)
+_top = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_text = msgspec.json.Decoder(str)
+_flag = msgspec.json.Decoder(bool)
+_options = msgspec.json.Decoder(StreamOptions)
+_any = msgspec.json.Decoder()
+_messages = msgspec.json.Decoder(list[Message])
+_prompt = msgspec.json.Decoder(str | list[str])
+_input = msgspec.json.Decoder(str | list[str | int | list[int]])
+
+
+def read(raw: bytes, mode: Mode) -> Body:
+    """Decode one body. Raises Problem with the field's name in `param`."""
+    fields = _split(raw)
+    content = CONTENT_OF[mode]
+    model = _model(fields.pop("model", None))
+    stream = bool(_decode(_flag, "stream", fields.pop("stream", None)))
+    options = _decode(_options, "stream_options", fields.pop("stream_options", None))
+    if options is not None and not stream:
+        raise Problem("invalid_value", "stream_options needs stream: true.", param="stream_options")
+    if mode is Mode.EMBEDDING and stream:
+        raise Problem("invalid_value", "Embeddings cannot be streamed.", param="stream")
+    if content not in fields:
+        raise Problem("invalid_value", f"The field {content} is missing.", param=content)
+    CHECKS[mode](fields[content])
+    names = [name for name in fields if name in COMMON and mode in COMMON[name].modes]
+    parameters = {name: _parameter(name, fields[name]) for name in names}
+    return Body(model, stream, bool(options and options.include_usage), fields, parameters)
+
+
+def refuse_unknown(fields: Iterable[str], mode: Mode, forwarded: Iterable[str]) -> None:
+    """Nothing is dropped in silence, and nothing chooses a destination: names we do not know are refused."""
+    for name in fields:
+        common = COMMON.get(name)
+        if name == CONTENT_OF[mode] or (common and mode in common.modes) or name in forwarded:
+            continue
+        raise Problem("unknown_field", f"The field {name[:60]!r} is not known here.", param=name[:60])
+
+
+# --- pieces -----------------------------------------------------------------------------------------------
+
+
+def _split(raw: bytes) -> dict[str, msgspec.Raw]:
+    if not raw.strip():
+        raise Problem("invalid_json", "The body is empty; send a JSON object.")
+    try:
+        if not raw.isascii():
+            raw.decode()
+        if len(raw) > MAX_BESIDE:
+            _check_beside(_content.decode(raw), len(raw))
+        fields = _top.decode(raw)
+    except msgspec.ValidationError as error:
+        raise Problem("invalid_json", "The body must be a JSON object.") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if b"\\ud" in raw.lower():
+            _check_slowly(raw)  # names half a surrogate pair, which the decoder takes for a truncated text
+        raise Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from error
+    if len(fields) > MAX_FIELDS:
+        raise Problem("unknown_field", f"The body has more than {MAX_FIELDS} fields.")
+    if not _as_encoded(raw, fields) or b"\\u0000" in raw:
+        _check_slowly(raw)
+    return fields
+
+
+def _check_beside(content: Content, size: int) -> None:
+    if size - sum(len(memoryview(value)) for value in (content.messages, content.prompt, content.input)) > MAX_BESIDE:
+        raise Problem("invalid_value", f"The fields beside what is asked have more than {MAX_BESIDE} bytes.")
+
+
+def _as_encoded(raw: bytes, fields: Mapping[str, msgspec.Raw]) -> bool:
+    """Whether the body is these fields as encoders write them, spaced or not: then no key came twice."""
+    comma, colon = (b", ", b": ") if raw.find(b'": ', 0, LONGEST_NAME) > 0 else (b",", b":")
+    return raw == b"{%b}" % comma.join([b'"%b"%b%b' % (name.encode(), colon, value) for name, value in fields.items()])
+
+
+def _check_slowly(raw: bytes) -> None:
+    try:
+        strict_json.loads(raw)
+    except ValueError as error:
+        code = "duplicate_key" if "same key twice" in str(error) else "invalid_json"
+        raise Problem(code, f"The body is not acceptable JSON: {error}.") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return strict_json.NESTED
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error).removeprefix("JSON is malformed: ").rstrip(".")
+
+
+def _decode(decoder: "msgspec.json.Decoder[Any]", name: str, raw: msgspec.Raw | None) -> Any:
+    if raw is None or bytes(raw) == b"null":
+        return None
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem("invalid_value", f"The field {name} is not acceptable: {_reason(error)}.", param=name) from error
+
+
+def _model(raw: msgspec.Raw | None) -> str:
+    name = _decode(_text, "model", raw)
+    if not name:
+        raise Problem("invalid_value", "The field model is missing; GET /v1/models lists the ids.", param="model")
+    if len(name) > 300 or not name.isprintable():
+        raise Problem("invalid_value", "The field model is not a model id; GET /v1/models lists them.", param="model")
+    return str(name)
+
+
+def _parameter(name: str, raw: msgspec.Raw) -> Any:
+    if len(memoryview(raw)) > MAX_PARAMETER:
+        raise Problem("invalid_value", f"The field {name} is larger than {MAX_PARAMETER} bytes.", param=name)
+    value = _decode(_any, name, raw)
+    problem = None if value is None else _problem_with(name, COMMON[name], value)
+    if problem:
+        raise Problem("invalid_value", f"The field {name} {problem}.", param=name)
+    return value
+
+
+def _problem_with(name: str, parameter: Parameter, value: Any) -> str:
+    """What is wrong with a parameter's value; empty: nothing."""
+    if not isinstance(value, PYTHON_TYPES[parameter.kind]) or (
+        isinstance(value, bool) and parameter.kind in {"number", "integer"}
+    ):
+        return f"must be {ARTICLES[parameter.kind]}"
+    low, high = parameter.minimum, parameter.maximum
+    if isinstance(value, int | float) and low is not None and high is not None and not low <= value <= high:
+        return f"must lie between {low:,} and {high:,}"
+    if isinstance(value, str) and name == "tools":
+        return "must be a list"
+    if isinstance(value, str) and len(value) > MAX_TEXT_PARAMETER:
+        return f"has more than {MAX_TEXT_PARAMETER} characters"
+    if isinstance(value, list | dict):
+        return _problem_inside(name, value)
+    return ""
+
+
+def _problem_inside(name: str, value: list[Any] | dict[str, Any]) -> str:
+    if len(value) > (MAX_STOPS if name == "stop" else 1_024):
+        return "has too many entries"
+    if name == "stop" and not all(isinstance(item, str) and item for item in value):
+        return "must be a text or a list of texts"
+    if name == "tools" and not all(map(_is_tool, value)):
+        return "must be a list of objects, and a function among them needs a name"
+    try:
+        strict_json.check(value)
+        for schema in _schemas(name, value):
+            check_schema(schema)
+    except ValueError as error:
+        return f"is refused: {error}"
+    return ""
+
+
+def _is_tool(tool: Any) -> bool:
+    """Of type function with a name, or of a provider's own type."""
+    if not isinstance(tool, dict):
+        return False
+    function = tool.get("function")
+    return function is None or (isinstance(function, dict) and isinstance(function.get("name"), str))
+
+
+def _schemas(name: str, value: Any) -> list[Any]:
+    """The JSON schemas in a response format or in tool definitions."""
+    if name == "tools":
+        functions = [tool.get("function") for tool in value if isinstance(tool, dict)]
+        return [
+            function["parameters"] for function in functions if isinstance(function, dict) and "parameters" in function
+        ]
+    if name == "response_format" and value.get("type") == "json_schema":
+        wrapped = value.get("json_schema")
+        return [wrapped.get("schema", {}) if isinstance(wrapped, dict) else None]
+    return []
+
+
+PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
+    "number": (int, float),
+    "integer": (int,),
+    "boolean": (bool,),
+    "string": (str,),
+    "list": (list, str),
+    "object": (dict,),
+    "any": (object,),
+}
+ARTICLES: Mapping[str, str] = {
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "string": "a text",
+    "list": "a list",
+    "object": "an object",
+}
+
+
+# --- what is asked ----------------------------------------------------------------------------------------
+
+
+def _check_messages(raw: msgspec.Raw) -> None:
+    messages: list[Message] = _decode(_messages, "messages", raw) or []
+    if not messages:
+        raise Problem("invalid_value", "The field messages must hold at least one message.", param="messages")
+    if len(messages) > MAX_ITEMS:
+        raise Problem("invalid_value", f"More than {MAX_ITEMS} messages.", param="messages")
+    seen = False
+    called: set[str] = set()
+    for position, message in enumerate(messages):
+        _check_message(position, message, called)
+        seen = seen or _says_something(message)
+    if not seen:
+        raise Problem("invalid_value", "The messages hold no visible text.", param="messages")
+
+
+def _check_message(position: int, message: Message, called: set[str]) -> None:
+    where = f"messages[{position}]"
+    if message.content is None and not (message.role == "assistant" and (message.tool_calls or message.refusal)):
+        raise Problem("invalid_value", f"{where} has no content.", param=f"{where}.content")
+    if message.tool_calls:
+        called.update(call.id for call in message.tool_calls)
+    if message.role == "tool" and message.tool_call_id not in called:
+        raise Problem(
+            "invalid_value", f"{where} answers a tool call that no message made.", param=f"{where}.tool_call_id"
+        )
+
+
+def _says_something(message: Message) -> bool:
+    if message.tool_calls or message.content is None:
+        return bool(message.tool_calls)
+    if isinstance(message.content, str):
+        return visible(message.content)
+    return any(not isinstance(part, TextPart) or visible(part.text) for part in message.content)
+
+
+def visible(text: str) -> bool:
+    """Whether the text holds a character that a reader would see."""
+    return any(unicodedata.category(letter) not in INVISIBLE for letter in text[:LOOKED_AT])
+
+
+def _check_prompt(raw: msgspec.Raw) -> None:
+    prompt = _decode(_prompt, "prompt", raw)
+    texts = [prompt] if isinstance(prompt, str) else prompt or []
+    if not texts or len(texts) > 128 or not all(map(visible, texts)):
+        raise Problem("invalid_value", "The field prompt must be a text, or up to 128 of them.", param="prompt")
+
+
+def _check_input(raw: msgspec.Raw) -> None:
+    given = _decode(_input, "input", raw)
+    items = [given] if isinstance(given, str) else given or []
+    if not items or (len(items) > MAX_INPUTS and not isinstance(items[0], int)):
+        raise Problem("invalid_value", f"The field input must hold 1 to {MAX_INPUTS} texts.", param="input")
+    if sum(len(item) if isinstance(item, list) else 1 for item in items) > MAX_TOKENS:
+        raise Problem("invalid_value", f"The field input must hold at most {MAX_TOKENS} tokens.", param="input")
+    if len({type(item) for item in items}) > 1:
+        raise Problem("invalid_value", "The field input mixes texts and tokens.", param="input")
+    tokens = [token for item in items for token in (item if isinstance(item, list) else [item])]
+    if any(item == [] for item in items) or any(
+        token == "" if isinstance(token, str) else token < 0 for token in tokens
+    ):
+        raise Problem("invalid_value", "The field input holds an empty text or a negative token.", param="input")
+
+
+CHECKS = {Mode.CHAT: _check_messages, Mode.COMPLETION: _check_prompt, Mode.EMBEDDING: _check_input}

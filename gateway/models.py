@@ -1,0 +1,118 @@
+"""The ledger of calls, and accepted asynchronous work."""
+
+import uuid
+
+from django.db import models
+from django.utils import timezone
+
+from access.models import User
+from access.principal import Principal
+from access.roles import Permission
+
+
+class UsageQuerySet(models.QuerySet["Usage"]):
+    def visible_to(self, user: User) -> "UsageQuerySet":
+        return self.all() if user.may(Permission.VIEW_USAGE) else self.filter(user_id=user.pk)
+
+
+class Usage(models.Model):
+    """One client call. Plain columns instead of foreign keys: the ledger outlives what it names."""
+
+    class State(models.TextChoices):
+        OK = "ok", "Answered"
+        ERROR = "error", "Failed"
+        CANCELLED = "cancelled", "Client left"
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    request_id = models.CharField(max_length=40, unique=True)
+    at = models.DateTimeField(default=timezone.now, db_index=True)
+    source = models.CharField(max_length=12)
+    """v1, playground, generation, health"""
+    mode = models.CharField(max_length=12)
+    principal = models.CharField(max_length=150)
+    user_id = models.BigIntegerField(null=True, db_index=True)
+    key_id = models.CharField(max_length=10, blank=True)
+    connection_id = models.UUIDField(null=True, db_index=True)
+    connection = models.CharField(max_length=80, blank=True)
+    model_id = models.UUIDField(null=True)
+    model = models.CharField(max_length=300)
+    upstream_model = models.CharField(max_length=300, blank=True)
+    """What the provider says it used."""
+    stream = models.BooleanField(default=False)
+    state = models.CharField(max_length=10, choices=State)
+    status = models.PositiveSmallIntegerField()
+    error_code = models.CharField(max_length=40, blank=True)
+    finish_reason = models.CharField(max_length=20, blank=True)
+    prompt_tokens = models.BigIntegerField(null=True)
+    completion_tokens = models.BigIntegerField(null=True)
+    cached_tokens = models.BigIntegerField(default=0)
+    cache_write_tokens = models.BigIntegerField(default=0)
+    reasoning_tokens = models.BigIntegerField(default=0)
+    estimated = models.BooleanField(default=False)
+    suspect = models.BooleanField(default=False)
+    cost = models.BigIntegerField(null=True, help_text="10⁻⁹ USD; null: the price or the tokens are unknown.")
+    price_source = models.CharField(max_length=60, blank=True)
+    """Where the price came from, with its version: `genai-prices 0.2.3`, or `own price`."""
+    first_token_ms = models.PositiveIntegerField(null=True)
+    total_ms = models.PositiveIntegerField()
+    adjusted = models.JSONField(default=list)
+
+    objects = UsageQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-at", "-id"]
+
+    def __str__(self) -> str:
+        return f"{self.request_id} {self.model}"
+
+
+class JobQuerySet(models.QuerySet["Job"]):
+    def visible_to(self, principal: Principal) -> "JobQuerySet":
+        """One's own; through a key that is limited to some models, those of these models."""
+        own = self.filter(owner=principal.user_id)
+        return own if principal.allowed_models is None else own.filter(model__in=principal.allowed_models)
+
+
+class Job(models.Model):
+    """Accepted asynchronous work. This table is the queue; Celery messages only wake (see `gateway.jobs`)."""
+
+    class State(models.TextChoices):
+        QUEUED = "queued", "Queued"
+        RUNNING = "running", "Running"
+        SUCCEEDED = "succeeded", "Succeeded"
+        FAILED = "failed", "Failed"
+        CANCELLED = "cancelled", "Cancelled"
+
+    TERMINAL = (State.SUCCEEDED, State.FAILED, State.CANCELLED)
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="jobs")
+    key_id = models.CharField(max_length=10, blank=True)
+    mode = models.CharField(max_length=12)
+    model = models.CharField(max_length=300)
+    request = models.JSONField()
+    state = models.CharField(max_length=10, choices=State, default=State.QUEUED)
+    fence = models.PositiveIntegerField(default=0)
+    """Number of the claim that may write; a worker that lost its lease holds an older one."""
+    lease_until = models.DateTimeField(null=True)
+    deadline = models.DateTimeField()
+    cancel_requested = models.BooleanField(default=False)
+    progress = models.PositiveIntegerField(default=0)
+    """Characters generated so far."""
+    result = models.JSONField(null=True)
+    error = models.JSONField(null=True)
+    request_id = models.CharField(max_length=40, blank=True)
+    """Of the usage row of the claim that ended it."""
+    created_at = models.DateTimeField(default=timezone.now)
+    announced_at = models.DateTimeField(default=timezone.now)
+    started_at = models.DateTimeField(null=True)
+    finished_at = models.DateTimeField(null=True)
+
+    objects = JobQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        indexes = [models.Index(fields=["state", "lease_until"])]
+
+    def __str__(self) -> str:
+        return str(self.pk)

@@ -1,0 +1,348 @@
+"""The one path that every prompt takes: rights → call → settle. `/v1`, the playground and jobs are its callers."""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from access.principal import Principal
+from access.roles import Scope
+from connections import prices, runtime
+from connections.clock import ms_since
+from connections.exchange import exchange
+from connections.providers.calls import Answer, Call, Frame, Mode, Usage
+from connections.providers.errors import BadReply, ProviderError
+from connections.scrubbing import clean
+from connections.transport import Incoming, Timeouts, Transport
+from gateway import bodies
+from gateway.envelope import Problem, new_request_id
+from gateway.metering import Meter, Record
+from gateway.models import Usage as UsageRow
+from gateway.snapshot import ModelEntry, Snapshot, Snapshots, may_ask
+
+TIMEOUTS = Timeouts()
+BYTES_PER_TOKEN = 4
+"""For estimates, where a provider tells no usage."""
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What is asked, by whom, from where."""
+
+    principal: Principal
+    mode: Mode
+    body: bytes
+    """JSON in OpenAI's shape, `model` being a public id."""
+    source: str
+    """v1, playground, generation or health; stands in the usage row."""
+    request_id: str = field(default_factory=new_request_id)
+
+
+@dataclass(slots=True)
+class Accepted:
+    """A prompt that is well formed and allowed, on its way to one model."""
+
+    entry: ModelEntry
+    call: Call
+    record: Record
+    size: int
+    """Bytes of the prompt's body."""
+    started: float
+
+    @property
+    def adjusted(self) -> list[str]:
+        return [str(adjustment) for adjustment in self.call.adjusted]
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    body: bytes
+    record: Record
+    adjusted: list[str]
+
+
+class Engine:
+    """The path's moving parts on one event loop: what it knows, how it calls, where it writes."""
+
+    transport: Transport
+
+    def __init__(self) -> None:
+        self.snapshots = Snapshots()
+        self.meter = Meter()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.snapshots.current
+
+    async def __aenter__(self) -> Self:
+        self.transport = await runtime.transport()
+        await asyncio.to_thread(prices.load)  # the table takes a moment, which no call shall wait for
+        await self.snapshots.start()
+        await self.meter.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.meter.close()
+        await self.snapshots.close()
+
+    async def ask(self, prompt: Prompt) -> Answered:
+        """One whole answer. Raises Problem."""
+        return await self.answer(await self.accept(prompt))
+
+    @asynccontextmanager
+    async def stream(self, prompt: Prompt) -> AsyncIterator["Stream"]:
+        """A stream that has begun. Raises Problem, on entering and while iterating."""
+        async with self.open(await self.accept(prompt)) as stream:
+            yield stream
+
+    async def effective(self, prompt: Prompt) -> dict[str, Any]:
+        """What would be sent to the provider, without credentials and without sending it."""
+        accepted = await self.accept(prompt)
+        try:
+            outgoing = accepted.entry.provider.request(accepted.call)
+        except ProviderError as error:
+            raise Problem.of(error) from error
+        url = urlsplit(outgoing.url)
+        body = json.loads(outgoing.body)
+        return {"method": outgoing.method, "path": url.path, "body": body, "adjusted": accepted.adjusted}
+
+    async def accept(self, prompt: Prompt) -> Accepted:
+        """Read the body and check the rights. A refusal is written down too."""
+        record = Record.of(prompt.principal, prompt.mode, prompt.source, prompt.request_id)
+        started = time.perf_counter()
+        try:
+            return self._accept(prompt, record, started)
+        except Exception as error:
+            record.cost = 0  # nothing was sent
+            await self.settle(record, started, problem=error if isinstance(error, Problem) else _fault())
+            raise
+
+    def _accept(self, prompt: Prompt, record: Record, started: float) -> Accepted:
+        principal = self.snapshot.current(prompt.principal)
+        if principal is None:
+            raise Problem("invalid_api_key", "The user behind this request is not active any more.")
+        if not may_ask(principal):
+            raise Problem("scope_denied", "The role of the user behind this request may not ask models.")
+        if Scope.GENERATE not in principal.scopes:
+            raise Problem("scope_denied", "This API key may not ask models; it lacks the scope generate.")
+        body = bodies.read(prompt.body, prompt.mode)
+        record.model, record.stream = body.model, body.stream
+        entry = self._model(principal, body.model, prompt.mode)
+        record.connection_id, record.connection = entry.connection_id, entry.connection
+        record.model_id = entry.id
+        bodies.refuse_unknown(body.fields, prompt.mode, entry.forwarded)
+        call = Call(
+            mode=prompt.mode,
+            target=entry.target,
+            body={**body.fields, **body.parameters},
+            stream=body.stream,
+            wants_usage=body.wants_usage,
+            forwarded=entry.forwarded,
+        )
+        return Accepted(entry, call, record, len(prompt.body), started)
+
+    def _model(self, principal: Principal, public_id: str, mode: Mode) -> ModelEntry:
+        """The model asked for, if this principal may use it; one it may not see is as good as absent."""
+        entry = self.snapshot.models.get(public_id)
+        if entry is None or not entry.granted_to(principal):
+            raise Problem.no_such_model()
+        if principal.allowed_models is not None and public_id not in principal.allowed_models:
+            raise Problem("model_not_allowed", "This API key is limited to other models.", param="model")
+        if entry.mode is not mode:
+            raise Problem("invalid_value", f"This model is for {entry.mode}, not for {mode}.", param="model")
+        return entry
+
+    async def answer(self, accepted: Accepted) -> Answered:
+        """Ask and settle. Raises Problem; when the caller is cancelled, the call is still written down."""
+        entry, record = accepted.entry, accepted.record
+        try:
+            reply = await exchange(self.transport, entry.provider, accepted.call, entry.options, TIMEOUTS)
+        except asyncio.CancelledError:
+            self.settle(record, accepted.started, accepted, cancelled=True)
+            raise
+        except ProviderError as error:
+            problem = Problem.of(error)
+            if error.usage is not None:
+                record.take_usage(error.usage)
+            await self.settle(record, accepted.started, accepted, problem)
+            raise problem from error
+        except Exception:
+            await self.settle(record, accepted.started, accepted, _fault())
+            raise
+        record.take_usage(_estimated(reply.usage, accepted.size, len(reply.body) // BYTES_PER_TOKEN))
+        record.finish_reason, record.upstream_model = reply.finish_reason, reply.model[:300]
+        await self.settle(record, accepted.started, accepted)
+        return Answered(reply.body, record, accepted.adjusted)
+
+    def open(self, accepted: Accepted) -> "Stream":
+        return Stream(self, accepted)
+
+    def settle(
+        self,
+        record: Record,
+        started: float,
+        accepted: Accepted | None = None,
+        problem: Problem | None = None,
+        *,
+        cancelled: bool = False,
+    ) -> Awaitable[None]:
+        """Price the call and hand its row to the meter. Await the result before an answer is given.
+
+        The row is written all the same when nobody awaits it, or whoever does is cancelled.
+        """
+        if problem is not None:
+            record.fail(problem)
+        elif cancelled:
+            record.state, record.status, record.error_code = UsageRow.State.CANCELLED, 499, "client_closed"
+        if accepted is not None:
+            record.adjusted = accepted.adjusted
+            entry = accepted.entry
+            record.price(entry.provider, entry.target, entry.price)
+        record.total_ms = ms_since(started)
+        return asyncio.shield(self.meter.write(record))
+
+
+class Stream:
+    """One streamed answer: an async context that yields OpenAI chunks (JSON, without framing).
+
+    The iteration ends when the upstream ended properly and the usage row is committed. Leaving the context
+    earlier closes the upstream and writes the row all the same.
+    """
+
+    def __init__(self, engine: Engine, accepted: Accepted) -> None:
+        self._engine = engine
+        self._accepted = accepted
+        self._stack = AsyncExitStack()
+        self._incoming: Incoming
+        self._reader = accepted.entry.provider.events(accepted.call)
+        self._chunks = 0
+        self._settled = False
+        self.record = accepted.record
+
+    @property
+    def adjusted(self) -> list[str]:
+        return self._accepted.adjusted
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except ProviderError as error:
+            raise await self._fail(error) from error
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
+            raise
+        return self
+
+    async def _open(self) -> None:
+        entry = self._accepted.entry
+        outgoing = entry.provider.request(self._accepted.call)
+        opening = self._engine.transport.stream(outgoing, options=entry.options, timeouts=TIMEOUTS)
+        self._incoming = await self._stack.enter_async_context(opening)
+        kind = self._incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if self._incoming.status >= 300:
+            raise entry.provider.problem(await self._whole())
+        if kind in {"application/json", "text/html"}:
+            entry.provider.reply(replace(self._accepted.call, stream=False), await self._whole())
+            raise BadReply("The provider answered a streaming request without a stream.")
+
+    async def _whole(self) -> Answer:
+        return Answer(self._incoming.status, self._incoming.headers, await self._incoming.read())
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._settled:
+            self._leave(_fault() if isinstance(error, Exception) else None)
+        await self._stack.aclose()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for batch in self.batches():
+            for chunk in batch:
+                yield chunk
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """The chunks in the groups in which they arrived, to be passed on in one write each."""
+        try:
+            async for frames in self._incoming.frames(self._accepted.entry.provider.framing):
+                chunks, error = self._translate(frames)
+                if chunks:
+                    self._count(chunks)
+                    yield chunks
+                if error:
+                    raise error
+            if last := list(self._reader.end()):
+                self._count(last)
+                yield last
+        except ProviderError as error:
+            raise await self._fail(error) from error
+        self._settled = True
+        self._take_usage()
+        await self._engine.settle(self.record, self._accepted.started, self._accepted)
+
+    def _translate(self, frames: list[Frame]) -> tuple[list[bytes], ProviderError | None]:
+        """The chunks of these frames, and what went wrong after them: whatever came before is the caller's."""
+        chunks: list[bytes] = []
+        try:
+            for frame in frames:
+                chunks.extend(self._reader.feed(frame))
+        except ProviderError as error:
+            return chunks, error
+        return chunks, None
+
+    def _count(self, chunks: list[bytes]) -> None:
+        if self.record.first_token_ms is None:
+            self.record.first_token_ms = ms_since(self._accepted.started)
+        self._chunks += len(chunks)
+
+    def _take_usage(self) -> None:
+        self.record.finish_reason = self._reader.finish_reason
+        self.record.upstream_model = self._reader.model[:300]
+        self.record.take_usage(_estimated(self._reader.usage, self._accepted.size, self._chunks))
+
+    async def _fail(self, error: ProviderError) -> Problem:
+        """Write the failure down. Tokens that were streamed before it were billed, so they are counted."""
+        self._settled = True
+        clean(error, self._accepted.entry.provider)
+        problem = Problem.of(error)
+        if self._chunks:
+            self._take_usage()
+        written = self._engine.settle(self.record, self._accepted.started, self._accepted, problem)
+        await self._stack.aclose()
+        await written
+        return problem
+
+    def _leave(self, fault: Problem | None) -> None:
+        """The caller left, or something broke inside: the row is written while this task is being ended."""
+        self._settled = True
+        if self._chunks:
+            self._take_usage()
+        self._engine.settle(self.record, self._accepted.started, self._accepted, fault, cancelled=True)
+
+
+def _fault() -> Problem:
+    return Problem("internal_error", "Something went wrong inside.")
+
+
+def _estimated(usage: Usage, size: int, completion: int) -> Usage:
+    """Fill in what the provider did not tell, marked as estimated: bytes for the prompt, chunks for the answer."""
+    if usage.prompt_tokens is not None and usage.completion_tokens is not None:
+        return usage
+    return replace(
+        usage,
+        prompt_tokens=usage.prompt_tokens if usage.prompt_tokens is not None else -(-size // BYTES_PER_TOKEN),
+        completion_tokens=usage.completion_tokens if usage.completion_tokens is not None else completion,
+        estimated=True,
+    )
+
+
+engine = runtime.per_loop(Engine)
+"""`await engine()`: the running loop's engine, started at the first call and closed with its loop."""
+run = runtime.run
+"""For sync code (Celery, commands): run a coroutine on the process's background loop."""

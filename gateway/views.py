@@ -1,0 +1,101 @@
+"""What was asked, what it cost, how it went."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+from django.core.exceptions import BadRequest
+from django.db.models import Count, F, Q, QuerySet, Sum
+from django.http import HttpResponse
+from django.shortcuts import render
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from access.permissions import requires
+from access.requests import PageRequest
+from access.roles import Permission
+from gateway.models import Usage
+
+PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
+GROUPINGS = {"model": "Model", "connection": "Connection", "principal": "User"}
+STATES = {"": "All", **dict(Usage.State.choices)}
+ROWS = 50
+TOTALS = {
+    "calls": Count("id"),
+    "failed": Count("id", filter=Q(state=Usage.State.ERROR)),
+    "prompt": Sum("prompt_tokens"),
+    "completion": Sum("completion_tokens"),
+    "spend": Sum("cost"),
+    "unpriced": Count("id", filter=Q(cost=None, state=Usage.State.OK)),
+}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the page shows, as its address says it."""
+
+    period: str
+    grouping: str
+    state: str
+
+    @classmethod
+    def of(cls, query: Any) -> "Choice":
+        return cls(
+            _one_of(query.get("period", "24h"), PERIODS),
+            _one_of(query.get("by", "model"), GROUPINGS),
+            _one_of(query.get("state", ""), STATES),
+        )
+
+    def calls(self, request: PageRequest) -> "QuerySet[Usage]":
+        return Usage.objects.visible_to(request.user).filter(at__gte=timezone.now() - PERIODS[self.period])
+
+
+def _one_of(value: str, known: Iterable[str]) -> str:
+    if value not in known:
+        raise BadRequest(f"{value[:40]!r} is not one of {', '.join(filter(None, known))}.")
+    return value
+
+
+@requires()
+@require_safe
+def usage(request: PageRequest) -> HttpResponse:
+    """The ledger: totals of a period, by model, connection or user, and the single calls, newest first."""
+    choice = Choice.of(request.GET)
+    calls = choice.calls(request)
+    listed = calls.filter(state=choice.state) if choice.state else calls
+    groups = calls.values(name=F(choice.grouping)).annotate(**TOTALS)
+    rows = list(_before(listed, request.GET.get("before", ""))[: ROWS + 1])
+    return render(
+        request,
+        "gateway/usage.html",
+        {
+            "choice": choice,
+            "periods": PERIODS,
+            "groupings": GROUPINGS,
+            "states": STATES,
+            "totals": calls.aggregate(**TOTALS),
+            "groups": sorted(groups, key=itemgetter("calls"), reverse=True)[:20],
+            "rows": rows[:ROWS],
+            "older": _cursor(rows[ROWS - 1]) if len(rows) > ROWS else "",
+            "everybody": request.user.may(Permission.VIEW_USAGE),
+        },
+    )
+
+
+def _cursor(row: Usage) -> str:
+    return f"{row.at.isoformat()}~{row.pk}"
+
+
+def _before(rows: "QuerySet[Usage]", cursor: str) -> "QuerySet[Usage]":
+    """Page by key: what comes after the row that the cursor names."""
+    if not cursor:
+        return rows
+    try:
+        at, pk = cursor.split("~")
+        moment, row = datetime.fromisoformat(at), UUID(pk)
+    except ValueError as error:
+        raise BadRequest("The address names no row to go on from.") from error
+    return rows.filter(Q(at__lt=moment) | Q(at=moment, pk__lt=row))

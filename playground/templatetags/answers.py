@@ -1,0 +1,26 @@
+"""How answers read."""
+
+import json
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from playground import render
+
+register = template.Library()
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    return render.markdown(text)
+
+
+@register.filter
+def plain(text: str) -> SafeString:
+    return render.plain(text)
+
+
+@register.filter
+def pretty_json(value: Any) -> SafeString:
+    return render.coloured(json.dumps(value, indent=2, ensure_ascii=False), "json")

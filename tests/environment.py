@@ -1,0 +1,12 @@
+"""The environment of a test process. A plugin (`-p`), because pytest-django reads the settings before any conftest."""
+
+import os
+import tempfile
+from pathlib import Path
+
+DATA_DIR = Path(os.environ.setdefault("MESH_DATA_DIR", tempfile.mkdtemp(prefix="mesh-tests-")))
+os.environ.setdefault("MESH_PRIVATE_ADDRESSES", "127.0.0.0/8,::1/128,localhost")
+
+from llmmesh.environment import create_missing_secrets  # noqa: E402 - settings need the secrets
+
+create_missing_secrets(DATA_DIR)

@@ -1,0 +1,100 @@
+"""How the house is built: import arrows, locked dependencies, and what a start does not load."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from llmmesh.environment import OPTIONS, ROOT_SECRETS
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_imports_run_one_way():
+    done = run(str(Path(sys.executable).with_name("lint-imports")), "--no-cache")
+
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("program", ["django.setup()", "import llmmesh.asgi"])
+def test_a_start_loads_no_heavy_sdk(program):
+    """Together they cost seconds and hundreds of megabytes; adapters import them where they call them."""
+    heavy = {
+        "boto3",
+        "botocore",
+        "google.auth",
+        "google.genai",
+        "google.cloud.aiplatform",
+        "vertexai",
+        "xllamacpp",
+        "pip",
+    }
+    code = f"import django, sys\n{program}\nprint(sorted(set(sys.modules) & {heavy}))"
+
+    done = run(sys.executable, "-c", code)
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_the_local_models_process_knows_nothing_of_ours():
+    code = "import sys; import local_model; print(sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"import sys; sys.path.insert(0, 'llmmesh'); {code}"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert not set(eval(done.stdout)) & {"django", "celery", "llmmesh", "access", "connections", "gateway"}
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_pins_with_hashes_and_holds_no_address(lock):
+    text = lock.read_text()
+    pins = re.findall(r"^[a-z0-9][a-z0-9._-]*(?:\[[a-z,-]+\])?==\S+", text, re.MULTILINE)
+
+    assert pins
+    assert "://" not in text
+    assert len(re.findall(r"^\S", text, re.MULTILINE)) == len(pins) + text.count("\n#") + text.startswith("#")
+    assert text.count("\\\n    --hash=sha256:") >= len(pins)
+
+
+def test_development_uses_the_versions_that_are_shipped():
+    def pins(name: str) -> set[str]:
+        return set(
+            re.findall(r"^([a-z0-9][^ ;\\]*==[^ ;\\]+)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+        )
+
+    assert pins("base.txt") <= pins("dev.txt")
+
+
+def test_the_page_on_configuration_names_each_setting_once_and_no_other():
+    page = (ROOT / "docs/configuration.md").read_text()
+    described = re.findall(r"^\| `([A-Z_]+)`", page, re.MULTILINE)
+
+    assert sorted(described) == sorted([*OPTIONS, *ROOT_SECRETS, "DATABASE_URL", "REDIS_URL", "PORT"])
+
+
+def test_pages_name_only_settings_there_are():
+    known = {*OPTIONS, *ROOT_SECRETS, *(f"{name}_FILE" for name in ROOT_SECRETS)}
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / ".env.example", ROOT / "Makefile"]
+
+    named = {name for page in pages for name in re.findall(r"\bMESH_[A-Z_]*[A-Z]\b", page.read_text())}
+
+    assert named <= known
+
+
+def test_links_between_pages_lead_somewhere():
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]:
+        for target in re.findall(r"\]\((?!https?:|mailto:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

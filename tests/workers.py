@@ -1,0 +1,79 @@
+"""`workers`: real Valkey, Celery worker and beat processes on the test's database; any of them may be killed."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from kombu import pools
+
+from llmmesh import processes
+from llmmesh.celery import app
+from llmmesh.environment import broker_url
+from llmmesh.supervisor import Child
+
+
+class Workers:
+    def __init__(self, folder: Path) -> None:
+        self.socket = folder / "valkey.sock"
+        self.log = folder / "workers.log"
+        self.redis_url = f"unix://{self.socket}"
+        self.running: list[subprocess.Popen[bytes]] = []
+        self.environment = {**os.environ, "REDIS_URL": self.redis_url, "DATABASE_URL": database_url()}
+
+    def start(self, child: Child) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            process = subprocess.Popen(
+                child.command, env=dict(child.environment), stdout=log, stderr=log, start_new_session=True
+            )
+        self.running.append(process)
+        return process
+
+    def start_worker(self) -> subprocess.Popen[bytes]:
+        return self.start(processes.worker(self.environment))
+
+    def kill(self, process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
+        os.killpg(process.pid, number)
+        process.wait()
+
+    def stop(self) -> None:
+        for process in reversed(self.running):
+            if process.poll() is None:
+                self.kill(process)
+
+
+def database_url() -> str:
+    """The test's own database, for other processes."""
+    found = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"sqlite:///{found['NAME']}"
+    return f"postgres://{found['USER']}:{found['PASSWORD']}@{found['HOST']}:{found['PORT']}/{found['NAME']}"
+
+
+@pytest.fixture
+def workers(transactional_db: None, tmp_path: Path) -> Iterator[Workers]:
+    """Valkey and beat run; workers are started by the test. Tasks of this process reach them too."""
+    running, before = Workers(tmp_path), app.conf.broker_url
+    running.start(processes.valkey(running.environment, running.socket))
+    until = time.monotonic() + 10
+    while not running.socket.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    _use_broker(broker_url(running.redis_url))
+    running.start(processes.beat(running.environment))
+    try:
+        yield running
+    finally:
+        _use_broker(before)
+        running.stop()
+        print(running.log.read_text()[-4000:])
+
+
+def _use_broker(url: str) -> None:
+    app.conf.broker_url = url
+    pools.reset()
+    app._pool = None
+    app.amqp._producer_pool = None
