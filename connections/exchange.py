@@ -1,21 +1,327 @@
-"""One whole call to a provider: the path that real calls, checks and the "Test" button share."""
+"""One call to a provider, whole or as a stream: the path that real calls, checks and the "Test" button share.
 
-from connections.providers.calls import Call, Reply
-from connections.providers.contract import Provider
-from connections.providers.errors import ProviderError
+The provider translates, the transport talks; what lies between stands here: proofs that run out, dialects of
+several requests, and what a model lacks and we supply (`providers.emulation`). Every failure leaves as a
+ProviderError whose texts hold no secret.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
+from weakref import WeakKeyDictionary
+
+from connections import remote_images
+from connections.providers import emulation
+from connections.providers.calls import (
+    Adjustment,
+    Answer,
+    Call,
+    Frame,
+    InThread,
+    Outgoing,
+    Pause,
+    Reply,
+    Steps,
+    Usage,
+)
+from connections.providers.contract import Auth, EventReader, Provider
+from connections.providers.errors import BadReply, ProviderError, TimedOut
 from connections.scrubbing import clean
-from connections.transport import NetworkOptions, Timeouts, Transport
+from connections.transport import Incoming, NetworkOptions, Timeouts, Transport
+
+T = TypeVar("T")
+
+AT_ONCE = 4
+"""Requests of one call that run side by side."""
+LEAVING = Timeouts(connect=5, first_byte=5, between=5, total=5)
+
+_locks: WeakKeyDictionary[Auth, dict[asyncio.AbstractEventLoop, asyncio.Lock]] = WeakKeyDictionary()
+_farewells: set[asyncio.Task[Any]] = set()
 
 
-async def exchange(
-    transport: Transport, provider: Provider, call: Call, options: NetworkOptions, timeouts: Timeouts
-) -> Reply:
-    """Ask and read the answer. Every failure is a ProviderError whose texts hold no secret."""
-    try:
-        answer = await transport.send(provider.request(call), options=options, timeouts=timeouts)
-        if answer.status >= 300:
-            raise provider.problem(answer)
-        return provider.reply(call, answer)
-    except ProviderError as error:
-        clean(error, provider)
-        raise
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """How calls reach one connection's provider."""
+
+    transport: Transport
+    provider: Provider
+    options: NetworkOptions
+    timeouts: Timeouts
+
+    async def ask(self, call: Call) -> Reply:
+        """One whole answer."""
+        try:
+            if call.mode is call.target.mode:
+                return await self._ask_own(call)
+            reply = await self._ask_own(replace(call, stream=False))
+            return emulation.reply_in(call.mode, reply)
+        except ProviderError as error:
+            clean(error, self.provider)
+            raise
+
+    def stream(self, call: Call) -> "Streaming":
+        """A streamed answer, as an async context."""
+        return Streaming(self, call)
+
+    async def check(self) -> Answer:
+        """The answer to the provider's free check."""
+        try:
+            return await self.send(self.provider.check())
+        except ProviderError as error:
+            clean(error, self.provider)
+            raise
+
+    async def _ask_own(self, call: Call) -> Reply:
+        """Ask in the model's own mode, in as many requests as it takes."""
+        parts = emulation.parts(self.provider, call)
+        if len(parts) == 1:
+            return await self._ask_once(emulation.in_own_mode(self.provider, call))
+        own = [emulation.in_own_mode(self.provider, part) for part in parts]
+        replies = await self._ask_all(call, own)
+        call.adjusted.extend(own[0].adjusted)
+        return emulation.merged(own[0], replies)
+
+    async def _ask_all(self, call: Call, parts: Sequence[Call]) -> list[Reply]:
+        """Embeddings need every part; of answers and pictures, those that came are worth having."""
+        turns = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(part: Call) -> Reply:
+            async with turns:
+                return await self._ask_once(part)
+
+        outcomes = await asyncio.gather(*map(ask, parts), return_exceptions=True)
+        replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
+        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failures and (not replies or "n" not in call.body or not isinstance(failures[0], ProviderError)):
+            raise _with_usage(failures[0], replies)
+        if failures:
+            call.adjusted.append(Adjustment("n", f"reduced to {len(replies)}: {failures[0]}"))
+        return replies
+
+    async def _ask_once(self, call: Call) -> Reply:
+        call = await remote_images.inlined(self.transport, self.provider, call, self.timeouts)
+        try:
+            async with asyncio.timeout(self.timeouts.total):
+                return await self.run(self.provider.steps(call))
+        except TimeoutError as error:
+            raise TimedOut(f"The provider's answer took longer than {self.timeouts.total:g} s.") from error
+        except asyncio.CancelledError:
+            self.leave(call)
+            raise
+
+    async def run(self, steps: Steps[T]) -> T:
+        """Take a dialect's steps, one after the other."""
+        result: Any = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            result = await (self.send(step) if isinstance(step, Outgoing) else _taken(step))
+
+    async def send(self, outgoing: Outgoing) -> Answer:
+        """One request with its proof; once more with a new one where the old was refused."""
+        answer = await self._send_signed(outgoing)
+        if answer.status in {400, 401, 403} and self.provider.auth.refused(answer):
+            answer = await self._send_signed(outgoing)
+        return answer
+
+    async def _send_signed(self, outgoing: Outgoing) -> Answer:
+        signed = await self.signed(outgoing)
+        return await self.transport.send(signed, options=self.options, timeouts=self.timeouts)
+
+    async def signed(self, outgoing: Outgoing) -> Outgoing:
+        auth = self.provider.auth
+        if auth.renewal() is not None:
+            await self._renew(auth)
+        return auth.sign(outgoing)
+
+    async def _renew(self, auth: Auth) -> None:
+        """One renewal at a time: whoever waited finds the new proof there."""
+        lock = _locks.setdefault(auth, {}).setdefault(asyncio.get_running_loop(), asyncio.Lock())
+        async with lock:
+            if steps := auth.renewal():
+                await self._take_plainly(steps)
+
+    async def _take_plainly(self, steps: Steps[None]) -> None:
+        """The steps of a renewal: their requests carry their own proof."""
+        result: Any = None
+        while True:
+            try:
+                step = steps.send(result)
+            except StopIteration:
+                return
+            if isinstance(step, Outgoing):
+                result = await self.transport.send(step, options=self.options, timeouts=self.timeouts)
+            else:
+                result = await _taken(step)
+
+    def leave(self, call: Call) -> None:
+        """Tell a provider that works on that nobody waits any more; nobody waits for that either."""
+        if call.on_leave is None:
+            return
+        farewell = Exchange(self.transport, self.provider, self.options, LEAVING).send(call.on_leave)
+        task = asyncio.get_running_loop().create_task(_quietly(farewell))
+        _farewells.add(task)
+        task.add_done_callback(_farewells.discard)
+
+
+async def _taken(step: Pause | InThread) -> Any:
+    """A step that asks nobody."""
+    if isinstance(step, InThread):
+        return await asyncio.to_thread(step.work)
+    await asyncio.sleep(step.seconds)
+    return None
+
+
+async def _quietly(work: Any) -> None:
+    with suppress(ProviderError):  # it stops by itself in the end
+        await work
+
+
+def _with_usage(failure: BaseException, replies: Sequence[Reply]) -> BaseException:
+    """What the parts that were answered cost is not forgotten."""
+    if isinstance(failure, ProviderError):
+        for reply in replies:
+            failure.usage = reply.usage + failure.usage if failure.usage else reply.usage
+    return failure
+
+
+class Streaming:
+    """One stream: an async context that yields OpenAI chunks (JSON, without framing), in the groups they came in.
+
+    Afterwards `usage`, `finish_reason` and `model` say what it told.
+    """
+
+    def __init__(self, exchange: Exchange, call: Call) -> None:
+        self._exchange = exchange
+        self._asked = call
+        self._call = call
+        self._stack = AsyncExitStack()
+        self._incoming: Incoming | None = None
+        self._reader: EventReader | None = None
+        self._reply: Reply | None = None
+        self._over = False
+
+    @property
+    def usage(self) -> Usage:
+        return self._told.usage if self._told else Usage()
+
+    @property
+    def finish_reason(self) -> str:
+        return self._told.finish_reason if self._told else ""
+
+    @property
+    def model(self) -> str:
+        return self._told.model if self._told else ""
+
+    @property
+    def _told(self) -> EventReader | Reply | None:
+        return self._reply or self._reader
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._open()
+        except BaseException as error:
+            if isinstance(error, ProviderError):
+                clean(error, self._exchange.provider)
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if not self._over:
+            self._over = True
+            self._exchange.leave(self._call)
+        await self._stack.aclose()
+
+    async def _open(self) -> None:
+        exchange, provider, call = self._exchange, self._exchange.provider, self._asked
+        if (
+            not provider.abilities(call.target).streams
+            or len(emulation.parts(provider, replace(call, adjusted=[]))) > 1
+        ):
+            self._asked.adjusted.append(Adjustment("stream", "answered whole"))
+            self._reply = await exchange.ask(replace(call, stream=False))
+            return
+        call = emulation.in_own_mode(provider, call)
+        self._call = await remote_images.inlined(exchange.transport, provider, call, exchange.timeouts)
+        opening = await exchange.run(provider.opening(self._call))
+        if isinstance(opening, Reply):
+            self._reply = self._as_asked(opening)
+            return
+        self._reader = provider.events(self._call)
+        self._incoming = await self._begun(opening)
+
+    async def _begun(self, outgoing: Outgoing) -> Incoming:
+        """The beginning of the stream; once more with a new proof where the old was refused."""
+        provider = self._exchange.provider
+        incoming = await self._answer_to(outgoing)
+        if incoming.status in {400, 401, 403}:
+            answer = await _whole(incoming)
+            if not provider.auth.refused(answer):
+                raise provider.problem(answer)
+            incoming = await self._answer_to(outgoing)
+        kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if incoming.status >= 300:
+            raise provider.problem(await _whole(incoming))
+        if kind in {"application/json", "text/html"}:
+            provider.reply(replace(self._call, stream=False), await _whole(incoming))
+            raise BadReply("The provider answered a streaming request without a stream.")
+        return incoming
+
+    async def _answer_to(self, outgoing: Outgoing) -> Incoming:
+        signed = await self._exchange.signed(outgoing)
+        exchange = self._exchange
+        opening = exchange.transport.stream(signed, options=exchange.options, timeouts=exchange.timeouts)
+        return await self._stack.enter_async_context(opening)
+
+    def _as_asked(self, reply: Reply) -> Reply:
+        return reply if self._call.mode is self._asked.mode else emulation.reply_in(self._asked.mode, reply)
+
+    async def batches(self) -> AsyncIterator[list[bytes]]:
+        """The chunks that each read brought. Raises ProviderError after those that came before the failure."""
+        try:
+            async for batch in self._batches():
+                yield batch
+        except ProviderError as error:
+            clean(error, self._exchange.provider)
+            raise
+        self._over = True
+
+    async def _batches(self) -> AsyncIterator[list[bytes]]:
+        if self._reply is not None:
+            yield list(emulation.chunks_of(self._asked, self._reply))
+            return
+        assert self._incoming is not None and self._reader is not None  # noqa: S101 - the context was entered
+        framing = self._exchange.provider.framing_of(self._call)
+        async for frames in self._incoming.frames(framing):
+            chunks, error = self._translated(frames)
+            if chunks:
+                yield chunks
+            if error:
+                raise error
+        if last := self._in_asked_mode(self._reader.end()):
+            yield last
+
+    def _translated(self, frames: list[Frame]) -> tuple[list[bytes], ProviderError | None]:
+        """The chunks of these frames, and what went wrong after them: whatever came before is the caller's."""
+        chunks: list[bytes] = []
+        read = self._reader.feed  # type: ignore[union-attr]
+        try:
+            for frame in frames:
+                chunks.extend(read(frame))
+        except ProviderError as error:
+            return self._in_asked_mode(chunks), error
+        return self._in_asked_mode(chunks), None
+
+    def _in_asked_mode(self, chunks: Iterable[bytes]) -> list[bytes]:
+        if self._call.mode is self._asked.mode:
+            return list(chunks)
+        return [emulation.chunk_in(self._asked.mode, chunk) for chunk in chunks]
+
+
+async def _whole(incoming: Incoming) -> Answer:
+    return Answer(incoming.status, incoming.headers, await incoming.read())

@@ -137,7 +137,8 @@ class Model(models.Model):
     max_output = models.PositiveIntegerField(null=True, blank=True)
     price = models.JSONField(default=dict, blank=True)
     """An admin's own price: `{"input": "0.15", "output": "0.60"}` in USD per million tokens."""
-    quirks = models.JSONField(default=dict, blank=True)
+    options = models.JSONField(default=dict, blank=True)
+    """What an admin set for this model, as the provider's `ModelOptions` name it."""
     enabled = models.BooleanField(default=True)
     state = models.CharField(max_length=10, choices=State, default=State.UNKNOWN)
     cause = models.CharField(max_length=300, blank=True)
@@ -161,8 +162,9 @@ class Model(models.Model):
             mode=Mode(self.mode),
             underlying=self.underlying,
             capabilities=frozenset(self.capabilities),
+            context=self.context,
             max_output=self.max_output,
-            quirks=self.quirks,
+            options=self.options,
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import django_filters
@@ -20,6 +21,7 @@ from access.permissions import Allows
 from access.requests import KeyRequest
 from access.roles import Permission, Scope
 from connections.models import Model
+from connections.providers import emulation
 from connections.providers.calls import Mode
 from gateway import bodies, jobs
 from gateway.envelope import Problem
@@ -64,12 +66,14 @@ class GenerationList(generics.ListAPIView[Job]):
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses={202: JobSerializer})
     def post(self, request: KeyRequest) -> Response:
-        """Accept a call in the shape of `/v1`: with `messages`, `prompt` or `input`. 202 means it will run."""
+        """Accept a call in the shape of `/v1`. 202 means it will run.
+
+        What is asked stands in `messages`, `prompt`, `input`, or `query` and `documents`.
+        """
         given: Any = request.data
-        mode = _mode_of(given)
+        model = _model_of(given, request)
+        mode = _mode_of(given, Mode(model.mode))
         body = bodies.read(msgspec.json.encode(given), mode)
-        if not Model.objects.usable_by(request.auth).filter(public_id=body.model, mode=mode).exists():
-            raise Problem.no_such_model()
         wanted = {name: value for name, value in given.items() if not name.startswith("stream")}
         with transaction.atomic():
             job = jobs.submit(request.user, request.auth.key_id, mode, body.model, wanted, run_job.delay)
@@ -78,12 +82,24 @@ class GenerationList(generics.ListAPIView[Job]):
         return Response(JobSerializer(job).data, status=202, headers=headers)
 
 
-def _mode_of(body: Any) -> Mode:
-    if isinstance(body, dict):
-        for mode, name in bodies.CONTENT_OF.items():
-            if name in body:
-                return mode
-    raise Problem("invalid_value", "Send an object with messages (chat), prompt (completion) or input (embedding).")
+def _model_of(body: Any, request: KeyRequest) -> Model:
+    name = body.get("model") if isinstance(body, dict) else None
+    if not isinstance(name, str):
+        raise Problem("invalid_value", "Send an object with a model and what is asked of it.", param="model")
+    found = Model.objects.usable_by(request.auth).filter(public_id=name[:300]).first()
+    if found is None:
+        raise Problem.no_such_model()
+    return found
+
+
+def _mode_of(body: Mapping[str, Any], own: Mode) -> Mode:
+    """What the fields ask for: the model's own mode if they fit, or one that the model can answer too."""
+    mode: Mode
+    for mode in (own, *Mode):
+        if emulation.answers(mode, own) and all(name in body for name in bodies.CONTENT_OF[mode]):
+            return mode
+    fields = " and ".join(bodies.CONTENT_OF[own])
+    raise Problem("invalid_value", f"This model is for {own}: send {fields}.", param=bodies.CONTENT_OF[own][0])
 
 
 class GenerationDetail(APIView):

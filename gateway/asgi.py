@@ -23,6 +23,8 @@ MODES = {
     "/v1/chat/completions": Mode.CHAT,
     "/v1/completions": Mode.COMPLETION,
     "/v1/embeddings": Mode.EMBEDDING,
+    "/v1/images/generations": Mode.IMAGE,
+    "/v1/rerank": Mode.RERANK,
 }
 MODELS = "/v1/models"
 HEARTBEAT_SECONDS = 15.0

@@ -1,17 +1,18 @@
 """Reads the body of a call: strictly, as far as policy needs it, and no further.
 
-The top level is split into raw values; parameters are checked against `parameters.COMMON`, messages against
+The top level is split into raw values; parameters are checked against `parameters.KNOWN`, messages against
 their shapes. What is valid travels on as the very bytes the caller sent.
 """
 
+import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from connections.providers.calls import Mode
-from connections.providers.parameters import COMMON, Parameter
+from connections.providers.parameters import KNOWN, Parameter
 from gateway import strict_json
 from gateway.envelope import Problem
 from gateway.schemas import check_schema
@@ -27,12 +28,22 @@ MAX_TOKENS = 300_000
 MAX_BESIDE = 3 * 2**20
 """Bytes of all fields but messages, prompt and input: a million tiny ones take long to read."""
 MAX_STOPS = 16
+MAX_IMAGE_PROMPT = 32_000
+IMAGE_SIZE = re.compile(r"[1-9][0-9]{1,4}x[1-9][0-9]{1,4}")
 MAX_TEXT_PARAMETER = 10_000
 INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp", "Mn", "Me"}
 LOOKED_AT = 4_096
 """Characters searched for a visible one."""
 
-CONTENT_OF: Mapping[Mode, str] = {Mode.CHAT: "messages", Mode.COMPLETION: "prompt", Mode.EMBEDDING: "input"}
+CONTENT_OF: Mapping[Mode, tuple[str, ...]] = {
+    Mode.CHAT: ("messages",),
+    Mode.COMPLETION: ("prompt",),
+    Mode.EMBEDDING: ("input",),
+    Mode.IMAGE: ("prompt",),
+    Mode.RERANK: ("query", "documents"),
+}
+"""The fields that hold what is asked."""
+STREAMED = frozenset({Mode.CHAT, Mode.COMPLETION})
 
 
 class Function(msgspec.Struct, forbid_unknown_fields=True):
@@ -106,6 +117,7 @@ class Content(msgspec.Struct):
     messages: msgspec.Raw = msgspec.Raw()
     prompt: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
+    documents: msgspec.Raw = msgspec.Raw()
 
 
 _content = msgspec.json.Decoder(Content)
@@ -116,33 +128,33 @@ _options = msgspec.json.Decoder(StreamOptions)
 _any = msgspec.json.Decoder()
 _messages = msgspec.json.Decoder(list[Message])
 _prompt = msgspec.json.Decoder(str | list[str])
+_documents = msgspec.json.Decoder(list[str])
 _input = msgspec.json.Decoder(str | list[str | int | list[int]])
 
 
 def read(raw: bytes, mode: Mode) -> Body:
     """Decode one body. Raises Problem with the field's name in `param`."""
     fields = _split(raw)
-    content = CONTENT_OF[mode]
     model = _model(fields.pop("model", None))
     stream = bool(_decode(_flag, "stream", fields.pop("stream", None)))
     options = _decode(_options, "stream_options", fields.pop("stream_options", None))
     if options is not None and not stream:
         raise Problem("invalid_value", "stream_options needs stream: true.", param="stream_options")
-    if mode is Mode.EMBEDDING and stream:
-        raise Problem("invalid_value", "Embeddings cannot be streamed.", param="stream")
-    if content not in fields:
-        raise Problem("invalid_value", f"The field {content} is missing.", param=content)
-    CHECKS[mode](fields[content])
-    names = [name for name in fields if name in COMMON and mode in COMMON[name].modes]
-    parameters = {name: _parameter(name, fields[name]) for name in names}
+    if stream and mode not in STREAMED:
+        raise Problem("invalid_value", "Only chats and completions can be streamed.", param="stream")
+    for content in CONTENT_OF[mode]:
+        if content not in fields:
+            raise Problem("invalid_value", f"The field {content} is missing.", param=content)
+    CHECKS[mode](fields)
+    known = KNOWN[mode]
+    parameters = {name: _parameter(name, known[name], fields[name]) for name in fields if name in known}
     return Body(model, stream, bool(options and options.include_usage), fields, parameters)
 
 
 def refuse_unknown(fields: Iterable[str], mode: Mode, forwarded: Iterable[str]) -> None:
     """Nothing is dropped in silence, and nothing chooses a destination: names we do not know are refused."""
     for name in fields:
-        common = COMMON.get(name)
-        if name == CONTENT_OF[mode] or (common and mode in common.modes) or name in forwarded:
+        if name in CONTENT_OF[mode] or name in KNOWN[mode] or name in forwarded:
             continue
         raise Problem("unknown_field", f"The field {name[:60]!r} is not known here.", param=name[:60])
 
@@ -173,7 +185,11 @@ def _split(raw: bytes) -> dict[str, msgspec.Raw]:
 
 
 def _check_beside(content: Content, size: int) -> None:
-    if size - sum(len(memoryview(value)) for value in (content.messages, content.prompt, content.input)) > MAX_BESIDE:
+    if (
+        size
+        - sum(len(memoryview(value)) for value in (content.messages, content.prompt, content.input, content.documents))
+        > MAX_BESIDE
+    ):
         raise Problem("invalid_value", f"The fields beside what is asked have more than {MAX_BESIDE} bytes.")
 
 
@@ -217,11 +233,11 @@ def _model(raw: msgspec.Raw | None) -> str:
     return str(name)
 
 
-def _parameter(name: str, raw: msgspec.Raw) -> Any:
+def _parameter(name: str, parameter: Parameter, raw: msgspec.Raw) -> Any:
     if len(memoryview(raw)) > MAX_PARAMETER:
         raise Problem("invalid_value", f"The field {name} is larger than {MAX_PARAMETER} bytes.", param=name)
     value = _decode(_any, name, raw)
-    problem = None if value is None else _problem_with(name, COMMON[name], value)
+    problem = None if value is None else _problem_with(name, parameter, value)
     if problem:
         raise Problem("invalid_value", f"The field {name} {problem}.", param=name)
     return value
@@ -276,7 +292,7 @@ def _schemas(name: str, value: Any) -> list[Any]:
         return [
             function["parameters"] for function in functions if isinstance(function, dict) and "parameters" in function
         ]
-    if name == "response_format" and value.get("type") == "json_schema":
+    if name == "response_format" and isinstance(value, dict) and value.get("type") == "json_schema":
         wrapped = value.get("json_schema")
         return [wrapped.get("schema", {}) if isinstance(wrapped, dict) else None]
     return []
@@ -304,8 +320,11 @@ ARTICLES: Mapping[str, str] = {
 # --- what is asked ----------------------------------------------------------------------------------------
 
 
-def _check_messages(raw: msgspec.Raw) -> None:
-    messages: list[Message] = _decode(_messages, "messages", raw) or []
+Fields = Mapping[str, msgspec.Raw]
+
+
+def _check_messages(fields: Fields) -> None:
+    messages: list[Message] = _decode(_messages, "messages", fields["messages"]) or []
     if not messages:
         raise Problem("invalid_value", "The field messages must hold at least one message.", param="messages")
     if len(messages) > MAX_ITEMS:
@@ -344,15 +363,15 @@ def visible(text: str) -> bool:
     return any(unicodedata.category(letter) not in INVISIBLE for letter in text[:LOOKED_AT])
 
 
-def _check_prompt(raw: msgspec.Raw) -> None:
-    prompt = _decode(_prompt, "prompt", raw)
+def _check_prompt(fields: Fields) -> None:
+    prompt = _decode(_prompt, "prompt", fields["prompt"])
     texts = [prompt] if isinstance(prompt, str) else prompt or []
     if not texts or len(texts) > 128 or not all(map(visible, texts)):
         raise Problem("invalid_value", "The field prompt must be a text, or up to 128 of them.", param="prompt")
 
 
-def _check_input(raw: msgspec.Raw) -> None:
-    given = _decode(_input, "input", raw)
+def _check_input(fields: Fields) -> None:
+    given = _decode(_input, "input", fields["input"])
     items = [given] if isinstance(given, str) else given or []
     if not items or (len(items) > MAX_INPUTS and not isinstance(items[0], int)):
         raise Problem("invalid_value", f"The field input must hold 1 to {MAX_INPUTS} texts.", param="input")
@@ -367,4 +386,28 @@ def _check_input(raw: msgspec.Raw) -> None:
         raise Problem("invalid_value", "The field input holds an empty text or a negative token.", param="input")
 
 
-CHECKS = {Mode.CHAT: _check_messages, Mode.COMPLETION: _check_prompt, Mode.EMBEDDING: _check_input}
+def _check_image(fields: Fields) -> None:
+    prompt = _decode(_text, "prompt", fields["prompt"])
+    if not prompt or not visible(prompt) or len(prompt) > MAX_IMAGE_PROMPT:
+        raise Problem("invalid_value", f"The field prompt must be a text of up to {MAX_IMAGE_PROMPT:,} characters.",
+                      param="prompt")  # fmt: skip
+    size = _decode(_text, "size", fields.get("size"))
+    if size and size != "auto" and not IMAGE_SIZE.fullmatch(size):
+        raise Problem("invalid_value", "The field size must be like 1024x1024, or auto.", param="size")
+
+
+def _check_rerank(fields: Fields) -> None:
+    if not visible(_decode(_text, "query", fields["query"]) or ""):
+        raise Problem("invalid_value", "The field query must be a text.", param="query")
+    documents = _decode(_documents, "documents", fields["documents"]) or []
+    if not documents or len(documents) > MAX_ITEMS or not all(documents):
+        raise Problem("invalid_value", f"The field documents must hold 1 to {MAX_ITEMS} texts.", param="documents")
+
+
+CHECKS: Mapping[Mode, Callable[[Fields], None]] = {
+    Mode.CHAT: _check_messages,
+    Mode.COMPLETION: _check_prompt,
+    Mode.EMBEDDING: _check_input,
+    Mode.IMAGE: _check_image,
+    Mode.RERANK: _check_rerank,
+}

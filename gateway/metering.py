@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Record:
-    """One row of the ledger in the making; the fields are `gateway.models.Usage`'s columns."""
+    """One row of the ledger in the making; all fields but `usage` are `gateway.models.Usage`'s columns."""
 
     request_id: str
     source: str
@@ -61,12 +61,16 @@ class Record:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    images: int = 0
+    search_units: int = 0
     estimated: bool = False
     suspect: bool = False
     cost: int | None = None
     price_source: str = ""
     first_token_ms: int | None = None
     total_ms: int = 0
+    usage: Usage = field(default=Usage(), metadata={"column": False})
+    """What `take_usage` was told, for the price."""
     adjusted: list[str] = field(default_factory=list)
 
     @classmethod
@@ -76,25 +80,19 @@ class Record:
     def take_usage(self, usage: Usage) -> None:
         self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
         self.cached_tokens, self.cache_write_tokens = usage.cached_tokens, usage.cache_write_tokens
-        self.reasoning_tokens = usage.reasoning_tokens
+        self.reasoning_tokens, self.images = usage.reasoning_tokens, usage.images
+        self.search_units, self.usage = usage.search_units, usage
         self.estimated, self.suspect = usage.estimated, usage.suspect
 
     def fail(self, problem: Problem) -> None:
         self.state, self.status, self.error_code = UsageRow.State.ERROR, problem.status, problem.code
 
     def price(self, provider: Provider, target: Target, override: Mapping[str, str]) -> None:
-        usage = Usage(
-            self.prompt_tokens,
-            self.completion_tokens,
-            self.cached_tokens,
-            self.cache_write_tokens,
-            self.reasoning_tokens,
-        )
-        cost = prices.cost(target.known_as, provider.price_provider, usage, override)
+        cost = prices.cost(provider.priced_as(target), provider.price_provider, self.usage, override)
         self.cost, self.price_source = cost.nano, cost.source
 
 
-COLUMNS = [column.name for column in fields(Record)]
+COLUMNS = [column.name for column in fields(Record) if column.metadata.get("column", True)]
 TEXTS = [
     (COLUMNS.index(column.name), column.max_length or 0)
     for column in UsageRow._meta.fields

@@ -48,6 +48,8 @@ class Usage(models.Model):
     cached_tokens = models.BigIntegerField(default=0)
     cache_write_tokens = models.BigIntegerField(default=0)
     reasoning_tokens = models.BigIntegerField(default=0)
+    images = models.PositiveIntegerField(default=0)
+    search_units = models.PositiveIntegerField(default=0)
     estimated = models.BooleanField(default=False)
     suspect = models.BooleanField(default=False)
     cost = models.BigIntegerField(null=True, help_text="10⁻⁹ USD; null: the price or the tokens are unknown.")

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self
@@ -15,11 +15,11 @@ from access.principal import Principal
 from access.roles import Scope
 from connections import prices, runtime
 from connections.clock import ms_since
-from connections.exchange import exchange
-from connections.providers.calls import Answer, Call, Frame, Mode, Usage
-from connections.providers.errors import BadReply, ProviderError
-from connections.scrubbing import clean
-from connections.transport import Incoming, Timeouts, Transport
+from connections.exchange import Exchange
+from connections.providers import emulation
+from connections.providers.calls import Call, Mode, Usage
+from connections.providers.errors import ProviderError
+from connections.transport import Timeouts, Transport
 from gateway import bodies
 from gateway.envelope import Problem, new_request_id
 from gateway.metering import Meter, Record
@@ -106,7 +106,8 @@ class Engine:
         """What would be sent to the provider, without credentials and without sending it."""
         accepted = await self.accept(prompt)
         try:
-            outgoing = accepted.entry.provider.request(accepted.call)
+            provider = accepted.entry.provider
+            outgoing = provider.request(emulation.in_own_mode(provider, accepted.call))
         except ProviderError as error:
             raise Problem.of(error) from error
         url = urlsplit(outgoing.url)
@@ -145,6 +146,7 @@ class Engine:
             stream=body.stream,
             wants_usage=body.wants_usage,
             forwarded=entry.forwarded,
+            request_id=prompt.request_id,
         )
         return Accepted(entry, call, record, len(prompt.body), started)
 
@@ -155,7 +157,7 @@ class Engine:
             raise Problem.no_such_model()
         if principal.allowed_models is not None and public_id not in principal.allowed_models:
             raise Problem("model_not_allowed", "This API key is limited to other models.", param="model")
-        if entry.mode is not mode:
+        if not emulation.answers(mode, entry.mode):
             raise Problem("invalid_value", f"This model is for {entry.mode}, not for {mode}.", param="model")
         return entry
 
@@ -163,7 +165,7 @@ class Engine:
         """Ask and settle. Raises Problem; when the caller is cancelled, the call is still written down."""
         entry, record = accepted.entry, accepted.record
         try:
-            reply = await exchange(self.transport, entry.provider, accepted.call, entry.options, TIMEOUTS)
+            reply = await self.exchange(entry).ask(accepted.call)
         except asyncio.CancelledError:
             self.settle(record, accepted.started, accepted, cancelled=True)
             raise
@@ -180,6 +182,9 @@ class Engine:
         record.finish_reason, record.upstream_model = reply.finish_reason, reply.model[:300]
         await self.settle(record, accepted.started, accepted)
         return Answered(reply.body, record, accepted.adjusted)
+
+    def exchange(self, entry: ModelEntry) -> Exchange:
+        return Exchange(self.transport, entry.provider, entry.options, TIMEOUTS)
 
     def open(self, accepted: Accepted) -> "Stream":
         return Stream(self, accepted)
@@ -219,9 +224,7 @@ class Stream:
     def __init__(self, engine: Engine, accepted: Accepted) -> None:
         self._engine = engine
         self._accepted = accepted
-        self._stack = AsyncExitStack()
-        self._incoming: Incoming
-        self._reader = accepted.entry.provider.events(accepted.call)
+        self._source = engine.exchange(accepted.entry).stream(accepted.call)
         self._chunks = 0
         self._settled = False
         self.record = accepted.record
@@ -232,7 +235,7 @@ class Stream:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._open()
+            await self._source.__aenter__()
         except ProviderError as error:
             raise await self._fail(error) from error
         except BaseException as error:
@@ -240,27 +243,12 @@ class Stream:
             raise
         return self
 
-    async def _open(self) -> None:
-        entry = self._accepted.entry
-        outgoing = entry.provider.request(self._accepted.call)
-        opening = self._engine.transport.stream(outgoing, options=entry.options, timeouts=TIMEOUTS)
-        self._incoming = await self._stack.enter_async_context(opening)
-        kind = self._incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if self._incoming.status >= 300:
-            raise entry.provider.problem(await self._whole())
-        if kind in {"application/json", "text/html"}:
-            entry.provider.reply(replace(self._accepted.call, stream=False), await self._whole())
-            raise BadReply("The provider answered a streaming request without a stream.")
-
-    async def _whole(self) -> Answer:
-        return Answer(self._incoming.status, self._incoming.headers, await self._incoming.read())
-
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._settled:
             self._leave(_fault() if isinstance(error, Exception) else None)
-        await self._stack.aclose()
+        await self._source.__aexit__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for batch in self.batches():
@@ -270,31 +258,14 @@ class Stream:
     async def batches(self) -> AsyncIterator[list[bytes]]:
         """The chunks in the groups in which they arrived, to be passed on in one write each."""
         try:
-            async for frames in self._incoming.frames(self._accepted.entry.provider.framing):
-                chunks, error = self._translate(frames)
-                if chunks:
-                    self._count(chunks)
-                    yield chunks
-                if error:
-                    raise error
-            if last := list(self._reader.end()):
-                self._count(last)
-                yield last
+            async for chunks in self._source.batches():
+                self._count(chunks)
+                yield chunks
         except ProviderError as error:
             raise await self._fail(error) from error
         self._settled = True
         self._take_usage()
         await self._engine.settle(self.record, self._accepted.started, self._accepted)
-
-    def _translate(self, frames: list[Frame]) -> tuple[list[bytes], ProviderError | None]:
-        """The chunks of these frames, and what went wrong after them: whatever came before is the caller's."""
-        chunks: list[bytes] = []
-        try:
-            for frame in frames:
-                chunks.extend(self._reader.feed(frame))
-        except ProviderError as error:
-            return chunks, error
-        return chunks, None
 
     def _count(self, chunks: list[bytes]) -> None:
         if self.record.first_token_ms is None:
@@ -302,19 +273,18 @@ class Stream:
         self._chunks += len(chunks)
 
     def _take_usage(self) -> None:
-        self.record.finish_reason = self._reader.finish_reason
-        self.record.upstream_model = self._reader.model[:300]
-        self.record.take_usage(_estimated(self._reader.usage, self._accepted.size, self._chunks))
+        self.record.finish_reason = self._source.finish_reason
+        self.record.upstream_model = self._source.model[:300]
+        self.record.take_usage(_estimated(self._source.usage, self._accepted.size, self._chunks))
 
     async def _fail(self, error: ProviderError) -> Problem:
         """Write the failure down. Tokens that were streamed before it were billed, so they are counted."""
         self._settled = True
-        clean(error, self._accepted.entry.provider)
         problem = Problem.of(error)
         if self._chunks:
             self._take_usage()
         written = self._engine.settle(self.record, self._accepted.started, self._accepted, problem)
-        await self._stack.aclose()
+        await self._source.__aexit__()
         await written
         return problem
 

@@ -9,7 +9,7 @@ from typing import Any
 from access.principal import Principal, system
 from access.threads import in_thread
 from connections.clock import ms_since
-from connections.exchange import exchange
+from connections.exchange import Exchange
 from connections.models import Connection, Model
 from connections.providers.calls import Call, Mode, Reply, Target, Usage
 from connections.providers.contract import Provider
@@ -21,6 +21,8 @@ BODIES: Mapping[Mode, dict[str, Any]] = {
     Mode.CHAT: {"messages": [{"role": "user", "content": "Say OK."}], "max_tokens": 5},
     Mode.COMPLETION: {"prompt": "Say OK.", "max_tokens": 5},
     Mode.EMBEDDING: {"input": "OK"},
+    Mode.IMAGE: {"prompt": "A grey square."},
+    Mode.RERANK: {"query": "OK", "documents": ["OK", "No"]},
 }
 
 
@@ -73,7 +75,7 @@ async def short_call(
     started = perf_counter()
     try:
         call = Call(target.mode, target, dict(BODIES[target.mode]))
-        made.reply = await exchange(transport, provider, call, options, TIMEOUTS)
+        made.reply = await Exchange(transport, provider, options, TIMEOUTS).ask(call)
         made.error = None
         return made.reply
     except ProviderError as error:

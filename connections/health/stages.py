@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from connections.clock import ms_since
+from connections.exchange import Exchange
 from connections.health.paid import short_call
 from connections.models import Connection
 from connections.providers import errors
@@ -91,7 +92,8 @@ async def staged_test(
 async def discover(transport: Transport, provider: Provider, options: NetworkOptions) -> list[ModelInfo]:
     """The account's models with the facts the catalogue has of them; the catalogue where none are listed."""
     try:
-        listed = provider.models(await _free_check(transport, provider, options))
+        exchange = Exchange(transport, provider, options, TIMEOUTS)
+        listed = await exchange.run(provider.listing(await _free_check(exchange)))
     except ProviderError as error:
         clean(error, provider)
         raise
@@ -159,18 +161,22 @@ class Trial:
             state, detail, evidence = Progress.FAILED, with_next_step(error), error.evidence[:EVIDENCE]
         return Stage(name, state, ms_since(started), detail, evidence)
 
+    @property
+    def _exchange(self) -> Exchange:
+        return Exchange(self.transport, self.provider, self.options, TIMEOUTS)
+
     async def _reach(self) -> str:
         probe = await self.transport.probe(self.provider.check().url, options=self.options)
         secured = f", TLS {probe.tls_ms} ms" if probe.tls_ms else ""
         return f"{probe.address}: DNS {probe.dns_ms} ms, connection {probe.connect_ms} ms{secured}"
 
     async def _sign_in(self) -> str:
-        self._answer = await _free_check(self.transport, self.provider, self.options)
+        self._answer = await _free_check(self._exchange)
         return "Accepted"
 
     async def _list(self) -> str:
         assert self._answer is not None  # noqa: S101 - the stage is skipped without a sign-in
-        self.listed = self.provider.models(self._answer)
+        self.listed = await self._exchange.run(self.provider.listing(self._answer))
         if not self.listed:
             return "The provider does not list its models"
         return f"{len(self.listed)} models" if len(self.listed) > 1 else "1 model"
@@ -180,9 +186,9 @@ class Trial:
         return f"{reply.model or target.upstream_id} answered"
 
 
-async def _free_check(transport: Transport, provider: Provider, options: NetworkOptions) -> Answer:
-    answer = await transport.send(provider.check(), options=options, timeouts=TIMEOUTS)
-    problem = provider.check_problem(answer)
+async def _free_check(exchange: Exchange) -> Answer:
+    answer = await exchange.check()
+    problem = exchange.provider.check_problem(answer)
     if problem is not None:
         raise problem
     if len(answer.body) > MAX_LIST:

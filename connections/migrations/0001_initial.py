@@ -72,7 +72,13 @@ class Migration(migrations.Migration):
                 (
                     "mode",
                     models.CharField(
-                        choices=[("chat", "Chat"), ("completion", "Completion"), ("embedding", "Embedding")],
+                        choices=[
+                            ("chat", "Chat"),
+                            ("completion", "Completion"),
+                            ("embedding", "Embedding"),
+                            ("image", "Image"),
+                            ("rerank", "Rerank"),
+                        ],
                         default=connections.providers.calls.Mode["CHAT"],
                         max_length=12,
                     ),
@@ -83,7 +89,7 @@ class Migration(migrations.Migration):
                 ("context", models.PositiveIntegerField(blank=True, null=True)),
                 ("max_output", models.PositiveIntegerField(blank=True, null=True)),
                 ("price", models.JSONField(blank=True, default=dict)),
-                ("quirks", models.JSONField(blank=True, default=dict)),
+                ("options", models.JSONField(blank=True, default=dict)),
                 ("enabled", models.BooleanField(default=True)),
                 (
                     "state",

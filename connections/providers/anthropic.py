@@ -10,7 +10,7 @@ from connections.providers.anthropic_models import CAN, CATALOGUE, Quirks, quirk
 from connections.providers.anthropic_replies import MessageReader, completion
 from connections.providers.anthropic_requests import SAMPLING, messages_body
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
-from connections.providers.contract import Auth, EventReader, Provider, StaticHeaders
+from connections.providers.contract import NOTHING, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import HeaderText, Secret, Url, joined
 from connections.providers.parameters import ParameterTable, Rule
@@ -71,13 +71,13 @@ class Anthropic(Provider):
 
     settings: Settings
 
-    def __init__(self, settings: ProviderSettings) -> None:
-        super().__init__(settings)
+    def __init__(self, settings: ProviderSettings, lent: Mapping[str, Provider] = NOTHING) -> None:
+        super().__init__(settings, lent)
         self._secrets = self.secrets()
         self._auth = StaticHeaders({"x-api-key": self.settings.api_key.get_secret_value()})
         named = {"anthropic-version": self.settings.version, "anthropic-beta": self.settings.beta}
         told = {name: value for name, value in named.items() if value}
-        self._headers = {"Content-Type": "application/json", **told, **self._auth.headers()}
+        self._headers = {"Content-Type": "application/json", **told}
         self._base_url = self.settings.base_url or BASE_URL
 
     @property
@@ -112,7 +112,7 @@ class Anthropic(Provider):
         return self.parameters if samples else self.parameters.without(*SAMPLING)
 
     def _quirks(self, target: Target) -> Quirks:
-        return quirks_of(target.known_as).overridden(target.quirks)
+        return quirks_of(target.known_as).overridden(target.options)
 
 
 def _model(item: Mapping[str, Any]) -> ModelInfo:

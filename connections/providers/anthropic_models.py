@@ -11,7 +11,7 @@ Thinking = Literal["adaptive", "effort", "budget", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """How one model differs. An admin may override each by its name in the model's `quirks`."""
+    """How one model differs. An admin may override each by its name in the model's options."""
 
     thinking: Thinking = "adaptive"
     """How it is told to reason: it decides itself within an effort, an effort alone, a budget of tokens, not at all."""

@@ -1,27 +1,34 @@
 """What goes to a provider and what comes back.
 
-The internal language is OpenAI's: a `Call` carries a chat-completions (or completions, embeddings) body, a
-`Reply` the matching answer.
+The internal language is OpenAI's: a `Call` carries a chat-completions (or completions, embeddings, images) body,
+a `Reply` the matching answer. Reranking, which OpenAI does not have, is asked and answered as Cohere does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeVar
 
 JSON = dict[str, Any]
+T = TypeVar("T")
 
 
 class Mode(StrEnum):
     CHAT = "chat"
     COMPLETION = "completion"
     EMBEDDING = "embedding"
+    IMAGE = "image"
+    RERANK = "rerank"
 
 
 class Framing(StrEnum):
     """How a stream's bytes fall into frames."""
 
     SSE = "sse"
+    NDJSON = "ndjson"
+    """One JSON text per line."""
+    NUL = "nul"
+    """JSON texts, each followed by a zero byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +51,33 @@ class Usage:
     """Part of prompt_tokens written to the provider's cache."""
     reasoning_tokens: int = 0
     """Part of completion_tokens."""
+    images: int = 0
+    search_units: int = 0
+    seconds: float = 0.0
+    """Of machine time, where the provider bills by it."""
+    billed_prompt_tokens: int | None = None
+    billed_completion_tokens: int | None = None
+    """What is charged, where the provider says that it differs from what was processed."""
     estimated: bool = False
     suspect: bool = False
     """The provider reported a negative or absurd number, which was clamped."""
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Of two calls together; a number that one of them did not tell counts as not told."""
+        return Usage(
+            prompt_tokens=_sum(self.prompt_tokens, other.prompt_tokens),
+            completion_tokens=_sum(self.completion_tokens, other.completion_tokens),
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            images=self.images + other.images,
+            search_units=self.search_units + other.search_units,
+            seconds=self.seconds + other.seconds,
+            billed_prompt_tokens=_sum(self.billed_prompt_tokens, other.billed_prompt_tokens),
+            billed_completion_tokens=_sum(self.billed_completion_tokens, other.billed_completion_tokens),
+            estimated=self.estimated or other.estimated,
+            suspect=self.suspect or other.suspect,
+        )
 
     def as_openai(self) -> JSON:
         prompt, completion = self.prompt_tokens or 0, self.completion_tokens or 0
@@ -57,6 +88,10 @@ class Usage:
             "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
             "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
         }
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +135,10 @@ class Target:
     underlying: str = ""
     """The well-known model behind a deployment name; for prices and quirks."""
     capabilities: frozenset[str] = frozenset()
+    context: int | None = None
     max_output: int | None = None
-    quirks: Mapping[str, Any] = field(default_factory=dict)
-    """An admin's overrides of the dialect's quirk table for this model."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What an admin set for this model, as the provider's `ModelOptions` name it."""
 
     @property
     def known_as(self) -> str:
@@ -123,6 +159,10 @@ class Call:
     forwarded: frozenset[str] = frozenset()
     """Names beyond the common ones that the connection lets through unchanged."""
     adjusted: list[Adjustment] = field(default_factory=list)
+    request_id: str = ""
+    """Ours, for providers that join their logs with it."""
+    on_leave: "Outgoing | None" = None
+    """Sent when the caller leaves before the end, where closing the connection does not stop the work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +173,24 @@ class Outgoing:
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A step that only waits."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class InThread:
+    """A step that a library must take with blocking calls; what it returns is sent back."""
+
+    work: Callable[[], Any]
+
+
+Steps = Generator[Outgoing | Pause | InThread, Any, T]
+"""A dialect that takes several steps: yields each request and is sent its `Answer` (None after a `Pause`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """How a stream's bytes fall into frames. A reader takes any split of the bytes, even inside a character."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Protocol
 
 from connections.providers.calls import Frame, Framing
@@ -54,6 +55,37 @@ class SSE:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
+class Delimited:
+    """JSON texts, each ended by one byte; empty ones say nothing."""
+
+    def __init__(self, delimiter: bytes) -> None:
+        self._delimiter = delimiter
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        end = data.rfind(self._delimiter)
+        if end < 0:
+            self._pending += data
+            _check_size(len(self._pending))
+            return []
+        texts = (bytes(self._pending) + data[:end]).split(self._delimiter)
+        self._pending = bytearray(data[end + 1 :])
+        return self._frames(texts)
+
+    def end(self) -> list[Frame]:
+        """The last one may lack its end."""
+        text = bytes(self._pending)
+        self._pending.clear()
+        return self._frames([text])
+
+    @staticmethod
+    def _frames(texts: list[bytes]) -> list[Frame]:
+        found = [Frame("", text.strip()) for text in texts if text.strip()]
+        for frame in found:
+            _check_size(len(frame.data))
+        return found
+
+
 def reader(framing: Framing) -> FrameReader:
     return _READERS[framing]()
 
@@ -86,4 +118,8 @@ def _check_size(size: int) -> None:
         raise BadReply("The provider sent a stream event of more than 1 MiB.")
 
 
-_READERS: Mapping[Framing, Callable[[], FrameReader]] = {Framing.SSE: SSE}
+_READERS: Mapping[Framing, Callable[[], FrameReader]] = {
+    Framing.SSE: SSE,
+    Framing.NDJSON: partial(Delimited, b"\n"),
+    Framing.NUL: partial(Delimited, b"\0"),
+}

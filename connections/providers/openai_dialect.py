@@ -3,13 +3,13 @@
 The internal language is this one, so bytes pass through untouched; see `openai_replies` for what is read of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from connections.providers import problems, wire
+from connections.providers import images, problems, ranking, wire
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
-from connections.providers.contract import Auth, EventReader, Provider, StaticHeaders
+from connections.providers.contract import NOTHING, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import joined
 from connections.providers.openai_replies import ChunkReader, completion, vectors
@@ -20,15 +20,24 @@ PATHS: Mapping[Mode, str] = {
     Mode.CHAT: "chat/completions",
     Mode.COMPLETION: "completions",
     Mode.EMBEDDING: "embeddings",
+    Mode.IMAGE: "images/generations",
+    Mode.RERANK: "rerank",
+}
+READERS: Mapping[Mode, Callable[[bytes, Sequence[str]], Reply]] = {
+    Mode.CHAT: completion,
+    Mode.COMPLETION: completion,
+    Mode.EMBEDDING: vectors,
+    Mode.IMAGE: images.openai_reply,
+    Mode.RERANK: ranking.openai_reply,
 }
 LENGTHS = ("max_tokens", "max_completion_tokens")
-SAMPLING = frozenset({"top_k", "min_p", "repetition_penalty"})
+FOREIGN = frozenset({"top_k", "min_p", "repetition_penalty", "input_type"})
 """Common parameters that OpenAI itself never had."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """How one model differs. An admin may override each by its name in the model's `quirks`."""
+    """How one model differs. An admin may override each by its name in the model's options."""
 
     drop: frozenset[str] = frozenset()
     """Parameters that it refuses."""
@@ -49,15 +58,15 @@ class Quirks:
 class OpenAIDialect(Provider):
     """Everything but the settings. Subclasses say where the server is and how to sign in."""
 
-    modes = frozenset(Mode)
-    parameters = ParameterTable.of(*(name for name in COMMON if name not in SAMPLING))
+    modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING})
+    parameters = ParameterTable.of(*(name for name in COMMON if name not in FOREIGN))
     embedding_ids: ClassVar[Sequence[str]] = ("embed",)
     """Parts of the ids of models that embed."""
 
-    def __init__(self, settings: ProviderSettings) -> None:
-        super().__init__(settings)
-        self._auth = StaticHeaders(self.sign_in())
-        self._headers = {"Content-Type": "application/json", **self.extra_headers(), **self._auth.headers()}
+    def __init__(self, settings: ProviderSettings, lent: Mapping[str, Provider] = NOTHING) -> None:
+        super().__init__(settings, lent)
+        self._auth = self.signing_in()
+        self._headers = {"Content-Type": "application/json", **self.extra_headers()}
         self._urls = {mode: joined(self.base_url, path) for mode, path in PATHS.items()}
         self._secrets = self.secrets()
         self._tables: dict[tuple[str, Mode, str], ParameterTable] = {}
@@ -68,8 +77,11 @@ class OpenAIDialect(Provider):
     def base_url(self) -> str:
         raise NotImplementedError
 
+    def signing_in(self) -> Auth:
+        return StaticHeaders(self.sign_in())
+
     def sign_in(self) -> Mapping[str, str]:
-        """The headers that prove who we are."""
+        """The headers that prove who we are, for subclasses with a key of their own."""
         raise NotImplementedError
 
     def extra_headers(self) -> Mapping[str, str]:
@@ -105,7 +117,7 @@ class OpenAIDialect(Provider):
         return body
 
     def reply(self, call: Call, answer: Answer) -> Reply:
-        return (vectors if call.mode is Mode.EMBEDDING else completion)(answer.body, self._secrets)
+        return READERS[call.mode](answer.body, self._secrets)
 
     def events(self, call: Call) -> EventReader:
         return ChunkReader(self._secrets, call.wants_usage)
@@ -117,7 +129,7 @@ class OpenAIDialect(Provider):
         return Outgoing("GET", joined(self.base_url, "models"), self._headers)
 
     def parameters_for(self, target: Target) -> ParameterTable:
-        key = (target.known_as, target.mode, str(target.quirks) if target.quirks else "")
+        key = (target.known_as, target.mode, str(target.options) if target.options else "")
         if key not in self._tables:
             self._tables[key] = self._table(target)
         return self._tables[key]
@@ -127,7 +139,7 @@ class OpenAIDialect(Provider):
         return self.parameters_for(call.target)
 
     def _quirks(self, target: Target) -> Quirks:
-        return self.quirks(target).overridden(target.quirks) if target.quirks else self.quirks(target)
+        return self.quirks(target).overridden(target.options) if target.options else self.quirks(target)
 
     def _table(self, target: Target) -> ParameterTable:
         quirks, table = self._quirks(target), self.parameters

@@ -53,8 +53,41 @@ COMMON: Mapping[str, Parameter] = {
     "suffix": Parameter("string", "", modes=frozenset({Mode.COMPLETION})),
     "dimensions": Parameter("integer", "Dimensions", 1, 100_000, modes=frozenset({Mode.EMBEDDING})),
     "encoding_format": Parameter("string", "", modes=frozenset({Mode.EMBEDDING})),
+    "input_type": Parameter("string", "Input type", help="query or document.", modes=frozenset({Mode.EMBEDDING})),
 }
-"""Every parameter that `/v1` knows, beside `model`, `messages`, `prompt`, `input` and `stream…`."""
+"""The parameters of chats, completions and embeddings, beside `model`, what is asked, and `stream…`."""
+
+_IMAGE: Mapping[str, Parameter] = {
+    "n": Parameter("integer", "Images", 1, 10),
+    "size": Parameter("string", "Size", help="Width x height in pixels, as in 1024x1024, or auto."),
+    "aspect_ratio": Parameter("string", "Aspect ratio", help="As in 16:9, for models that take no size."),
+    "quality": Parameter("string", "Quality"),
+    "style": Parameter("string", "Style"),
+    "style_preset": Parameter("string", "Style preset"),
+    "negative_prompt": Parameter("string", "Negative prompt", help="What the picture must not show."),
+    "seed": Parameter("integer", "Seed", 0, 2**63 - 1),
+    "steps": Parameter("integer", "Steps", 1, 500),
+    "cfg_scale": Parameter("number", "Prompt strength", 0, 100),
+    "background": Parameter("string", "Background"),
+    "moderation": Parameter("string", ""),
+    "output_format": Parameter("string", "File format", help="png, jpeg or webp."),
+    "output_compression": Parameter("integer", "Compression", 0, 100),
+    "response_format": Parameter("string", "", help="url or b64_json."),
+    "user": Parameter("string", ""),
+}
+_RERANK: Mapping[str, Parameter] = {
+    "top_n": Parameter("integer", "Best results", 1, 10_000),
+    "max_tokens_per_doc": Parameter("integer", "", 1, 1_000_000),
+    "return_documents": Parameter("boolean", ""),
+}
+_TEXT_MODES = (Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING)
+
+KNOWN: Mapping[Mode, Mapping[str, Parameter]] = {
+    **{mode: {name: one for name, one in COMMON.items() if mode in one.modes} for mode in _TEXT_MODES},
+    Mode.IMAGE: _IMAGE,
+    Mode.RERANK: _RERANK,
+}
+"""Every parameter that `/v1` knows, by what is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +102,7 @@ class Rule:
 
 
 _SAME = Rule()
-_INPUT = frozenset({"messages", "prompt", "input"})
+_INPUT = frozenset({"messages", "prompt", "input", "query", "documents"})
 _STREAMING = frozenset({"model", "stream", "stream_options"})
 """Set by the dialects themselves."""
 
@@ -100,6 +133,7 @@ class ParameterTable:
     def apply(self, call: Call) -> JSON:
         """The call's input and parameters under the provider's names; a null means not given."""
         body: JSON = {}
+        known = KNOWN[call.mode]
         for name, value in call.body.items():
             if value is None or name in _STREAMING:
                 continue
@@ -108,7 +142,7 @@ class ParameterTable:
                 body[name] = value
             elif rule is not None:
                 self._place(call, body, name, value, rule)
-            elif name in COMMON and name not in call.forwarded:
+            elif name in known and name not in call.forwarded:
                 call.adjusted.append(Adjustment(name, "dropped"))
             else:
                 body[name] = value

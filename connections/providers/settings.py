@@ -21,12 +21,25 @@ class ProviderSettings(BaseModel):
         return [name for name, info in cls.model_fields.items() if _mentions_secret(info.annotation)]
 
     @classmethod
+    def lender_kinds(cls) -> dict[str, str]:
+        """The settings that point to another connection, with the kind that it must have."""
+        extras = {name: info.json_schema_extra for name, info in cls.model_fields.items()}
+        kinds = {name: extra.get("connection") for name, extra in extras.items() if isinstance(extra, dict)}
+        return {name: str(kind) for name, kind in kinds.items() if kind}
+
+    @classmethod
     def target_names(cls) -> list[str]:
         return [
             name
             for name, info in cls.model_fields.items()
             if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("target")
         ]
+
+
+class ModelOptions(BaseModel):
+    """What an admin may set for one model beyond what every model has. The form is made from the fields."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, hide_input_in_errors=True)
 
 
 def _mentions_secret(annotation: Any) -> bool:
@@ -42,8 +55,12 @@ def setting(
     advanced: bool = False,
     target: bool = False,
     placeholder: str = "",
+    connection: str = "",
     **constraints: Any,
 ) -> Any:
-    """A field of a provider's Settings. `advanced` folds it away in the form."""
-    extra: JSON = {"advanced": advanced, "target": target, "placeholder": placeholder}
+    """A field of a provider's Settings or ModelOptions. `advanced` folds it away in the form.
+
+    `connection`: the value is the id of another connection, of this kind, that lends what it holds.
+    """
+    extra: JSON = {"advanced": advanced, "target": target, "placeholder": placeholder, "connection": connection}
     return Field(default, title=title, description=help, json_schema_extra=extra, **constraints)

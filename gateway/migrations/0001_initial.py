@@ -46,6 +46,8 @@ class Migration(migrations.Migration):
                 ("cached_tokens", models.BigIntegerField(default=0)),
                 ("cache_write_tokens", models.BigIntegerField(default=0)),
                 ("reasoning_tokens", models.BigIntegerField(default=0)),
+                ("images", models.PositiveIntegerField(default=0)),
+                ("search_units", models.PositiveIntegerField(default=0)),
                 ("estimated", models.BooleanField(default=False)),
                 ("suspect", models.BooleanField(default=False)),
                 (

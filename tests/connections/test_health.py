@@ -283,7 +283,8 @@ async def test_a_test_sends_what_a_real_call_sends(transport, account, upstream,
 
     await staged(transport, connection, target=target)
 
-    real = connection.provider().request(Call(Mode.CHAT, target, dict(paid.BODIES[Mode.CHAT])))
+    provider = connection.provider()
+    real = provider.auth.sign(provider.request(Call(Mode.CHAT, target, dict(paid.BODIES[Mode.CHAT]))))
     assert upstream.requests[-1].body == real.body
     assert upstream.requests[-1].headers["authorization"] == real.headers["Authorization"]
 

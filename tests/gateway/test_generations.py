@@ -119,8 +119,9 @@ def test_a_key_limited_to_models_sees_only_their_jobs(ready, alice, key_for):
 @pytest.mark.parametrize(
     ("body", "param"),
     [
-        ({}, None),
-        ([], None),
+        ({}, "model"),
+        ([], "model"),
+        ({"model": BODY["model"]}, "messages"),
         ({**BODY, "messages": []}, "messages"),
         ({**BODY, "temperature": "hot"}, "temperature"),
         ({**BODY, "stream_options": {}}, "stream_options"),

@@ -7,7 +7,7 @@ import pytest
 from connections.providers import errors
 from connections.providers.calls import Answer, Call, Frame, Mode, Target
 from connections.providers.errors import RequestRefused
-from connections.providers.parameters import COMMON
+from connections.providers.parameters import KNOWN
 from tests.providers.conftest import a_call, make
 from tests.providers.test_contract import sample
 from tests.upstream.anthropic import Messages
@@ -18,8 +18,8 @@ TOOL = {"type": "function", "function": {"name": "look_up"}}
 LOOK_UP = {"name": "look_up", "input_schema": {"type": "object", "properties": {}}}
 
 
-def sent(messages=None, *, name=OLD, max_output=None, quirks=None, settings=None, **body):
-    target = Target(name, max_output=max_output, quirks=quirks or {})
+def sent(messages=None, *, name=OLD, max_output=None, options=None, settings=None, **body):
+    target = Target(name, max_output=max_output, options=options or {})
     call = Call(Mode.CHAT, target, {"messages": messages or HELLO, "max_tokens": 5000, **body})
     outgoing = make("anthropic", **(settings or {})).request(call)
     return json.loads(outgoing.body), list(map(str, call.adjusted))
@@ -36,7 +36,7 @@ def refused(messages=None, **body):
 
 @pytest.mark.parametrize("name", [OLD, NEW, BUDGETED, PLAIN])
 def test_a_strict_server_takes_the_request_with_every_parameter(name):
-    given = {name: sample(name) for name, parameter in COMMON.items() if Mode.CHAT in parameter.modes}
+    given = {name: sample(Mode.CHAT, name) for name in KNOWN[Mode.CHAT]}
 
     body, _ = sent(name=name, **given)
 
@@ -75,7 +75,7 @@ def test_temperature_excludes_top_p():
 
 
 @pytest.mark.parametrize(
-    "how", [{"name": NEW}, {"settings": {"version": "2026-10-21"}}, {"quirks": {"sampling": False}}]
+    "how", [{"name": NEW}, {"settings": {"version": "2026-10-21"}}, {"options": {"sampling": False}}]
 )
 def test_sampling_is_left_out_where_it_is_refused(how):
     body, adjusted = sent(temperature=0.5, top_p=0.5, top_k=5, **how)
@@ -85,7 +85,7 @@ def test_sampling_is_left_out_where_it_is_refused(how):
 
 
 def test_an_admin_may_say_that_a_model_samples():
-    assert sent(name=NEW, quirks={"sampling": True}, temperature=0.5)[0]["temperature"] == 0.5
+    assert sent(name=NEW, options={"sampling": True}, temperature=0.5)[0]["temperature"] == 0.5
 
 
 def test_system_texts_go_to_the_front():

@@ -8,7 +8,7 @@ import pytest
 from connections.providers import errors
 from connections.providers.calls import Answer, Call, Frame, Mode, Target
 from connections.providers.errors import BadReply
-from connections.providers.parameters import COMMON
+from connections.providers.parameters import KNOWN
 from tests.providers.conftest import a_call, make
 from tests.providers.test_contract import sample
 from tests.upstream.openai import Chat, Completion, Embedding
@@ -16,8 +16,8 @@ from tests.upstream.openai import Chat, Completion, Embedding
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello"}]
 
 
-def sent(name="gpt-4o-mini", *, mode=Mode.CHAT, stream=False, quirks=None, **body):
-    call = Call(mode, Target(name, mode, quirks=quirks or {}), {"messages": MESSAGES, **body}, stream=stream)
+def sent(name="gpt-4o-mini", *, mode=Mode.CHAT, stream=False, options=None, **body):
+    call = Call(mode, Target(name, mode, options=options or {}), {"messages": MESSAGES, **body}, stream=stream)
     return json.loads(make("openai").request(call).body), list(map(str, call.adjusted))
 
 
@@ -53,7 +53,7 @@ def chunk(content=None, finish=None, **fields):
 )
 def test_a_strict_server_takes_the_request_with_every_parameter(mode, accepted):
     provider = make("openai")
-    given = {name: sample(name) for name, parameter in COMMON.items() if mode in parameter.modes}
+    given = {name: sample(mode, name) for name in KNOWN[mode] if name != "input_type"}
     given |= {"logprobs": 1} if mode is Mode.COMPLETION else {"verbosity": "low"} if mode is Mode.CHAT else {}
     call = a_call(provider, mode, **given)
     call.stream = mode is not Mode.EMBEDDING
@@ -101,8 +101,8 @@ def test_the_underlying_model_decides_for_a_deployment():
 
 
 def test_an_admin_overrides_what_is_known_of_a_model():
-    quirks = {"drop": ["seed"], "max_tokens": "max_tokens", "system_role": "developer"}
-    body, adjusted = sent("o3", quirks=quirks, temperature=0.2, seed=1, max_completion_tokens=9)
+    options = {"drop": ["seed"], "max_tokens": "max_tokens", "system_role": "developer"}
+    body, adjusted = sent("o3", options=options, temperature=0.2, seed=1, max_completion_tokens=9)
 
     assert body["temperature"] == 0.2
     assert body["max_tokens"] == 9
