@@ -41,22 +41,29 @@ def make_connection(
     *,
     name: str = "",
     url: str = "",
+    kind: str = "",
+    settings: dict[str, Any] | None = None,
+    secrets: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
     **columns: Any,
 ) -> Connection:
     """A connection to the upstream, its models (`{upstream id: mode}`) and a grant of all of them to `group`.
 
-    The models' public ids are `<dialect>/<upstream id>`.
+    The models' public ids are `<dialect>/<upstream id>`. `settings` and `secrets` are those of providers that ask
+    for more than a base URL and a key; `options` those of every model.
     """
     name = name or dialect
     models = models or {MODELS[dialect]: Mode.CHAT}
     with transaction.atomic():
-        connection = Connection(name=name, slug=name, kind=KINDS[dialect], **columns)
-        connection.settings = {"base_url": url or upstream.url(dialect)}
-        connection.store_credential({"api_key": upstream.key})
+        connection = Connection(name=name, slug=name, kind=kind or KINDS[dialect], **columns)
+        connection.settings = {"base_url": url or upstream.url(dialect)} if settings is None else settings
+        connection.store_credential({"api_key": upstream.key} if secrets is None else secrets)
         connection.save()
         for upstream_id, mode in models.items():
             public_id = f"{name}/{upstream_id}"
-            Model.objects.create(connection=connection, public_id=public_id, upstream_id=upstream_id, mode=mode)
+            Model.objects.create(
+                connection=connection, public_id=public_id, upstream_id=upstream_id, mode=mode, options=options or {}
+            )
         if group is not None:
             Grant.objects.create(group=group, connection=connection)
         audit.announce()
