@@ -23,6 +23,7 @@ class OpenAICompatible(OpenAIDialect):
     summary = "vLLM, LM Studio, Ollama, a gateway: any server with OpenAI's routes."
     mark = "generic"
     order = 90
+    group = "self_hosted"
     parameters = ParameterTable.of(*COMMON)
 
     class Settings(ProviderSettings):

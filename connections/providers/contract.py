@@ -101,6 +101,13 @@ class Retired:
     """What to use instead, as people know it."""
 
 
+GROUPS: Mapping[str, str] = {
+    "hosted": "Hosted services",
+    "gateway": "Gateways",
+    "self_hosted": "Servers of your own",
+    "in_process": "Engines that we run",
+}
+"""Where the gallery shows a provider, by its `group`."""
 NOTHING: Mapping[str, "Provider"] = MappingProxyType({})
 
 
@@ -114,7 +121,9 @@ class Provider:
     mark: ClassVar[str] = "generic"
     """File name in `templates/icons/providers/`."""
     order: ClassVar[int] = 100
-    """Place in the gallery."""
+    """Place in its group of the gallery."""
+    group: ClassVar[str] = "hosted"
+    """One of `GROUPS`."""
     retired: ClassVar[Retired | None] = None
     docs_url: ClassVar[str] = ""
     """Where an admin finds the values that the form asks for."""

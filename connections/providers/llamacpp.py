@@ -36,6 +36,7 @@ class LlamaCpp(OpenAIDialect):
     summary = "Open models in GGUF files, on a machine of your own."
     mark = "llamacpp"
     order = 60
+    group = "self_hosted"
     docs_url = "https://github.com/ggml-org/llama.cpp/tree/master/tools/server"
     parameters = ParameterTable.of(
         *(name for name in COMMON if name not in REFUSED), *OWN, repetition_penalty=Rule("repeat_penalty")

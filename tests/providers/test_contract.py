@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from connections.providers import errors, registry
 from connections.providers.calls import Answer, Call, Frame, Framing, Mode, Outgoing
-from connections.providers.contract import Provider, StaticHeaders
+from connections.providers.contract import GROUPS, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import MAX_SECRET
 from connections.providers.parameters import KNOWN
@@ -99,6 +99,7 @@ def test_the_gallery_can_show_it(provider):
     assert kind.label
     assert kind.summary
     assert kind.modes
+    assert kind.group in GROUPS
     assert "<svg" in mark.read_text()
     assert "style=" not in mark.read_text()
 
