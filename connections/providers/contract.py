@@ -83,6 +83,8 @@ class Abilities:
     """The most answers (`n`) of one request; images too."""
     inputs: int = 2048
     """The most texts of one embedding request."""
+    prompts: int = 128
+    """The most prompts of one completion request."""
     image_urls: bool = True
     """Fetches pictures from addresses itself. Otherwise we fetch them and send them along."""
 

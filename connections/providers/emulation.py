@@ -105,7 +105,7 @@ def parts(provider: Provider, call: Call) -> list[Call]:
     """The requests that the call amounts to; usually one, itself."""
     if call.mode is Mode.EMBEDDING:
         return _by_inputs(call, provider.abilities(call.target).inputs)
-    calls = _by_prompts(call) if call.mode is Mode.COMPLETION and call.target.mode is Mode.CHAT else [call]
+    calls = _by_prompts(provider, call) if call.mode is Mode.COMPLETION else [call]
     wanted = call.body.get("n")
     if isinstance(wanted, int) and wanted > 1 and wanted > (most := provider.abilities(call.target).choices):
         calls = [part for one in calls for part in _by_choices(one, wanted, most)]
@@ -114,9 +114,10 @@ def parts(provider: Provider, call: Call) -> list[Call]:
     return calls
 
 
-def _by_prompts(call: Call) -> list[Call]:
+def _by_prompts(provider: Provider, call: Call) -> list[Call]:
+    most = 1 if call.target.mode is Mode.CHAT else provider.abilities(call.target).prompts
     prompts = wire.plain(call.body["prompt"])
-    if isinstance(prompts, str) or len(prompts) == 1:
+    if isinstance(prompts, str) or len(prompts) <= most:
         return [call]
     call.adjusted.append(Adjustment("prompt", f"split into {len(prompts)} requests"))
     return [_part(call, prompt=prompt) for prompt in prompts]
