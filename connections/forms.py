@@ -208,10 +208,11 @@ class ModelSettingsForm(forms.Form):
     )  # fmt: skip
     context = forms.IntegerField(label="Context (tokens)", required=False, min_value=1, max_value=2**31 - 1)
     max_output = forms.IntegerField(label="Max output (tokens)", required=False, min_value=1, max_value=2**31 - 1)
-    input = forms.CharField(label="Input, USD per million tokens", required=False, max_length=20)
-    output = forms.CharField(label="Output, USD per million tokens", required=False, max_length=20)
-    cache_read = forms.CharField(label="Input read from cache", required=False, max_length=20)
-    cache_write = forms.CharField(label="Input written to cache", required=False, max_length=20)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, label in prices.NAMES.items():
+            self.fields[name] = forms.CharField(label=label, required=False, max_length=20)
 
     def changes(self) -> dict[str, Any]:
         cleaned = self.cleaned_data

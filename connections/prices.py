@@ -1,7 +1,7 @@
 """What a call costs, in whole 10⁻⁹ US dollars. What we do not know stays None, never 0."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from functools import lru_cache
@@ -11,11 +11,23 @@ import genai_prices
 from genai_prices import data_snapshot
 from genai_prices.types import ModelPrice, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
+from connections import prices_extra
 from connections.providers.calls import Usage
 
 TABLE = f"genai-prices {genai_prices.__version__}"
 OVERRIDE = "own price"
-NAMES = ("input", "output", "cache_read", "cache_write")
+NAMES: Mapping[str, str] = {
+    "input": "Input, USD per million tokens",
+    "output": "Output, USD per million tokens",
+    "cache_read": "Input read from cache, per million tokens",
+    "cache_write": "Input written to cache, per million tokens",
+    "image": "Per image, USD",
+    "search_unit": "Per search unit, USD",
+    "second": "Per second of machine time, USD",
+    "call": "Per call, USD",
+}
+"""What an own price may name."""
+PER_TOKEN = frozenset({"input", "output", "cache_read", "cache_write"})
 MAX_PRICE = Decimal(1_000_000)
 MAX_DECIMALS = 9
 FINE = 1_000_000
@@ -55,16 +67,41 @@ class Rates:
     cache_read: Rate | None = None
     cache_write: Rate | None = None
     call: Rate | None = None
-    """What each call costs beside its tokens, per call instead of per token."""
+    """What each call costs beside its tokens; this and the following are per piece instead of per token."""
+    search_unit: Rate | None = None
+    second: Rate | None = None
+    image: Mapping[str, Rate] = field(default_factory=dict)
+    """By the class of the picture (`Usage.image_class`); under "": of any other."""
 
     def nano(self, usage: Usage) -> int | None:
-        prompt, completion = self._prompt(usage), self._completion(usage)
-        if prompt is None or completion is None:
-            return None
-        call = self.call.base if self.call else 0
-        return (prompt + completion + call + FINE // 2) // FINE
+        """None: something that costs was not told, or nothing is known to cost."""
+        parts = [*self._tokens(usage), *self._pieces(usage)]
+        known = [part for part in parts if part is not None]
+        return (sum(known) + FINE // 2) // FINE if parts and len(known) == len(parts) else None
+
+    def _tokens(self, usage: Usage) -> list[int | None]:
+        if self.input is None and self.output is None and self._is_by_piece:
+            return []
+        return [self._prompt(usage), self._completion(usage)]
+
+    @property
+    def _is_by_piece(self) -> bool:
+        return bool(self.image or self.search_unit or self.second or self.call)
+
+    def _pieces(self, usage: Usage) -> list[int | None]:
+        pieces: list[int | None] = [self.call.base] if self.call else []
+        if self.search_unit:
+            pieces.append(usage.search_units * self.search_unit.base)
+        if self.second:
+            pieces.append(round(usage.seconds * self.second.base))
+        if self.image:
+            rate = self.image.get(usage.image_class) or self.image.get("")
+            pieces.append(usage.images * rate.base if rate else None)
+        return pieces
 
     def _prompt(self, usage: Usage) -> int | None:
+        if usage.billed_prompt_tokens is not None and self.input is not None:
+            return usage.billed_prompt_tokens * self.input.at(usage.billed_prompt_tokens)
         tokens = usage.prompt_tokens
         if tokens is None or self.input is None:
             return None
@@ -79,11 +116,12 @@ class Rates:
 
     def _completion(self, usage: Usage) -> int | None:
         """A model without an output price may only have no output."""
+        tokens = usage.completion_tokens if usage.billed_completion_tokens is None else usage.billed_completion_tokens
         if self.output is None:
-            return None if usage.completion_tokens else 0
-        if usage.completion_tokens is None:
+            return None if tokens else 0
+        if tokens is None:
             return None
-        return usage.completion_tokens * self.output.at(usage.prompt_tokens or 0)
+        return tokens * self.output.at(usage.prompt_tokens or 0)
 
 
 Listed = tuple[Constraint | None, Rates]
@@ -97,8 +135,10 @@ def cost(model_name: str, price_provider: str, usage: Usage, override: Mapping[s
     """
     if override:
         return _cost(_own_rates(tuple(sorted(override.items()))), usage, OVERRIDE)
-    listed = _listed(model_name, price_provider)
-    return _cost(_in_force(listed), usage, TABLE) if listed else UNKNOWN
+    if listed := _listed(model_name, price_provider):
+        return _cost(_in_force(listed), usage, TABLE)
+    extra = prices_extra.find(price_provider, model_name)
+    return _cost(_own_rates(extra.amounts), usage, extra.source) if extra else UNKNOWN
 
 
 class PerMillion(NamedTuple):
@@ -115,6 +155,8 @@ def per_million(model_name: str, price_provider: str, override: Mapping[str, str
         rates, source = _own_rates(tuple(sorted(override.items()))), OVERRIDE
     elif listed := _listed(model_name, price_provider):
         rates, source = _in_force(listed), TABLE
+    elif extra := prices_extra.find(price_provider, model_name):
+        rates, source = _own_rates(extra.amounts), extra.source
     else:
         return None
     return PerMillion(_base(rates.input), _base(rates.output), source)
@@ -127,6 +169,7 @@ def _base(rate: Rate | None) -> int | None:
 def load() -> None:
     """Read the table now; otherwise the first call does, for a third of a second."""
     data_snapshot.get_snapshot()
+    prices_extra.table()
 
 
 def check_override(override: Any) -> None:
@@ -146,11 +189,15 @@ def _check_amount(name: str, text: Any) -> None:
     except InvalidOperation:
         amount = None
     if amount is None or not amount.is_finite():
-        raise ValueError(f"The {name} price must be a number like 0.15, in USD per million tokens.")
+        raise ValueError(f"The {name} price must be a number like 0.15, in USD{_unit(name)}.")
     if not 0 <= amount <= MAX_PRICE:
-        raise ValueError(f"The {name} price must lie between 0 and {MAX_PRICE:,} USD per million tokens.")
+        raise ValueError(f"The {name} price must lie between 0 and {MAX_PRICE:,} USD{_unit(name)}.")
     if -int(amount.as_tuple().exponent) > MAX_DECIMALS:
         raise ValueError(f"The {name} price must not have more than {MAX_DECIMALS} decimals.")
+
+
+def _unit(name: str) -> str:
+    return " per million tokens" if name in PER_TOKEN else ""
 
 
 def _cost(rates: Rates, usage: Usage, source: str) -> Cost:
@@ -160,7 +207,15 @@ def _cost(rates: Rates, usage: Usage, source: str) -> Cost:
 
 @lru_cache(maxsize=4096)
 def _own_rates(override: tuple[tuple[str, str], ...]) -> Rates:
-    return Rates(**{name: Rate(_fine(Decimal(text))) for name, text in override})
+    """`image hd 1024x1792` is the price of one class of pictures."""
+    rates: dict[str, Any] = {"image": {}}
+    for name, text in override:
+        rate = Rate(_fine(Decimal(text)) * (1 if name in PER_TOKEN else FINE))
+        if name.startswith("image"):
+            rates["image"][name.removeprefix("image").strip()] = rate
+        else:
+            rates[name] = rate
+    return Rates(**rates)
 
 
 @lru_cache(maxsize=4096)

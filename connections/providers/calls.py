@@ -52,6 +52,8 @@ class Usage:
     reasoning_tokens: int = 0
     """Part of completion_tokens."""
     images: int = 0
+    image_class: str = ""
+    """What a picture's price depends on, in the price table's words: `hd 1024x1792`."""
     search_units: int = 0
     seconds: float = 0.0
     """Of machine time, where the provider bills by it."""
@@ -71,6 +73,7 @@ class Usage:
             cache_write_tokens=self.cache_write_tokens + other.cache_write_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             images=self.images + other.images,
+            image_class=self.image_class or other.image_class,
             search_units=self.search_units + other.search_units,
             seconds=self.seconds + other.seconds,
             billed_prompt_tokens=_sum(self.billed_prompt_tokens, other.billed_prompt_tokens),

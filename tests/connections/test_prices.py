@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from connections import prices
+from connections import prices, prices_extra
 from connections.prices import TABLE, UNKNOWN, Cost, check_override, cost
 from connections.providers.calls import Usage
 from connections.providers.llamacpp import LlamaCpp
@@ -157,3 +157,65 @@ def test_a_proper_own_price(override):
 def test_a_senseless_own_price_is_refused_with_a_sentence(override, words):
     with pytest.raises(ValueError, match=words):
         check_override(override)
+
+
+# --- what the table lacks --------------------------------------------------------------------------------
+
+
+def test_a_picture_costs_by_size_and_quality():
+    # dall-e-3 in hd at 1024x1792: 0.12 each.  2 × 120,000,000
+    drawn = Usage(0, 0, images=2, image_class="hd 1024x1792")
+    assert cost("dall-e-3", "openai", drawn, {}).nano == 240_000_000
+    assert cost("dall-e-3", "openai", Usage(0, 0, images=1, image_class="standard 1024x1024"), {}).nano == 40_000_000
+
+
+def test_a_picture_of_an_unlisted_class_has_an_unknown_price():
+    assert cost("dall-e-3", "openai", Usage(0, 0, images=1, image_class="hd 1x1"), {}) == UNKNOWN
+
+
+def test_a_picture_of_a_model_with_one_price():
+    # imagen-3.0-fast: 0.02 each, whatever its version.  3 × 20,000,000
+    found = cost("imagen-3.0-fast-generate-001", "google", Usage(0, 0, images=3), {})
+    assert found == Cost(60_000_000, "LiteLLM price map 1.109.1, 2026-11-20")
+
+
+def test_the_longest_name_that_fits_counts():
+    # sd3-large-turbo 0.04, not sd3-large's 0.065
+    assert cost("sd3-large-turbo", "stability", Usage(0, 0, images=1), {}).nano == 40_000_000
+
+
+def test_search_units_and_seconds():
+    # rerank-v3.5: 0.002 per search unit.  3 × 2,000,000
+    assert cost("rerank-v3.5", "cohere", Usage(0, 0, search_units=3), {}).nano == 6_000_000
+    # 0.0014 per second: 2.5 × 1,400,000
+    assert cost("any", "", Usage(seconds=2.5), {"second": "0.0014"}).nano == 3_500_000
+
+
+def test_billed_tokens_are_charged_and_not_the_processed_ones():
+    # command-r: 0.15 in, 0.60 out.  496 processed but 1 billed: 1 × 150 + 10 × 600
+    usage = Usage(496, 12, billed_prompt_tokens=1, billed_completion_tokens=10)
+    assert cost("command-r", "cohere", usage, {}).nano == 150 + 6_000
+
+
+def test_an_own_price_for_pictures_and_calls():
+    # 0.05 per image and 0.01 per call.  2 × 50,000,000 + 10,000,000
+    assert cost("any", "", Usage(0, 0, images=2), {"image": "0.05", "call": "0.01"}).nano == 110_000_000
+
+
+def test_tokens_that_were_not_told_leave_the_whole_unknown():
+    assert cost("any", "", Usage(None, None), {"input": "1", "call": "0.01"}) == UNKNOWN
+
+
+def test_every_extra_price_is_sound():
+    for models in prices_extra.table().values():
+        for extra in models.values():
+            assert 0 < len(extra.source) <= 60
+            for name, amount in extra.amounts:
+                check_override({name.partition(" ")[0]: amount})
+
+
+def test_extra_prices_fill_gaps_and_hide_nothing():
+    """A model that the table has learnt since is to be taken out of our own file."""
+    for provider, models in prices_extra.table().items():
+        for model in models:
+            assert not prices._listed(model, provider), f"{provider} {model} is in the price table now"
