@@ -20,6 +20,8 @@ from connections.providers.errors import AddressRefused
 from connections.providers.settings import ProviderSettings
 
 MAX_SECRET = 64 * 1024
+LINE_BREAK = "The value holds a line break or another control character. Copy it again, on one line."
+STRANGE_LETTERS = "The value holds a control character. Copy the whole text again."
 
 
 class SettingsRefused(ValidationError):
@@ -76,15 +78,21 @@ def _check_places(kind: type[Provider], settings: Mapping[str, Any], typed: Mapp
 
 
 def _check_secrets(kind: type[Provider], typed: Mapping[str, Any]) -> None:
-    refused = {}
+    refused, of_many_lines = {}, kind.Settings.multiline_names()
     for name, value in typed.items():
-        texts = value.values() if isinstance(value, Mapping) else [value]
-        if any(isinstance(text, str) and len(text) > MAX_SECRET for text in texts):
+        lines = name in of_many_lines
+        given = value.values() if isinstance(value, Mapping) else [value]
+        texts = [text for text in given if isinstance(text, str)]
+        if any(len(text) > MAX_SECRET for text in texts):
             refused[name] = f"A secret may have at most {MAX_SECRET} characters."
-        elif any(isinstance(text, str) and has_control_characters(text.strip()) for text in texts):
-            refused[name] = "The value holds a line break or another control character. Copy it again, on one line."
+        elif any(has_control_characters(_without_breaks(text) if lines else text.strip()) for text in texts):
+            refused[name] = STRANGE_LETTERS if lines else LINE_BREAK
     if refused:
         raise SettingsRefused(refused)
+
+
+def _without_breaks(text: str) -> str:
+    return "".join(text.split())
 
 
 def has_control_characters(text: str) -> bool:

@@ -27,9 +27,9 @@ class SecretInput(forms.PasswordInput):
 class SecretLines(forms.Textarea):
     """Shows no value, not even its own input again."""
 
-    def __init__(self, stored: bool) -> None:
+    def __init__(self, stored: bool, placeholder: str = "Name: value") -> None:
         attrs = {"rows": "3", "autocomplete": "off", "spellcheck": "false"}
-        super().__init__({**attrs, "placeholder": KEPT if stored else "Name: value"})
+        super().__init__({**attrs, "placeholder": KEPT if stored else placeholder})
 
     def format_value(self, value: Any) -> str:
         return ""
@@ -76,7 +76,7 @@ def field_for(info: FieldInfo, *, secret: bool, stored: bool) -> forms.Field:
         "required": info.is_required() and not stored,
     }
     if secret:
-        return _secret_field(kind, stored, common)
+        return _secret_field(kind, _extra(info), stored, common)
     common["initial"] = None if info.default is PydanticUndefined else info.default
     choices = _choices(kind)
     if choices:
@@ -97,14 +97,20 @@ FIELDS: dict[Any, Callable[..., forms.Field]] = {
 }
 
 
-def _secret_field(kind: Any, stored: bool, common: dict[str, Any]) -> forms.Field:
+def _secret_field(kind: Any, extra: Mapping[str, Any], stored: bool, common: dict[str, Any]) -> forms.Field:
+    if extra.get("multiline"):
+        return forms.CharField(widget=SecretLines(stored, str(extra.get("placeholder", ""))), **common)
     if kind is SecretStr:
         return forms.CharField(widget=SecretInput(stored), **common)
     return PairsField(widget=SecretLines(stored), **common)
 
 
+def _extra(info: FieldInfo) -> Mapping[str, Any]:
+    return info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+
+
 def _add_hints(made: forms.Field, info: FieldInfo) -> None:
-    extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
+    extra = _extra(info)
     if extra.get("placeholder"):
         made.widget.attrs["placeholder"] = str(extra["placeholder"])
     if extra.get("target"):

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AfterValidator, SecretStr
 
 MAX_SECRET = 8192
+MAX_SECRET_TEXT = 64 * 1024
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 """What HTTP allows as a header's name."""
 OURS = frozenset(
@@ -38,6 +39,16 @@ def _secret(value: SecretStr) -> SecretStr:
         raise ValueError(f"A key has at most {MAX_SECRET} characters. Was something else pasted?")
     if not text.isascii() or not text.isprintable():
         raise ValueError("A key has only plain letters, digits and signs, on one line. Was it pasted whole and alone?")
+    return SecretStr(text)
+
+
+def _secret_text(value: SecretStr) -> SecretStr:
+    """Line breaks as they are on Unix, whatever a browser made of them."""
+    text = value.get_secret_value().replace("\r\n", "\n").replace("\r", "\n").strip()
+    if len(text) > MAX_SECRET_TEXT:
+        raise ValueError(f"This has at most {MAX_SECRET_TEXT} characters. Was something else pasted?")
+    if not text.isascii() or not text.replace("\n", "").replace("\t", "").isprintable():
+        raise ValueError("This has only plain letters, digits and signs. Was the file pasted whole and alone?")
     return SecretStr(text)
 
 
@@ -100,6 +111,8 @@ def joined(base: str, path: str, query: str = "") -> str:
 
 
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
+SecretText = Annotated[SecretStr, AfterValidator(_secret_text)]
+"""A secret of many lines, as a file holds it; its setting must be marked `multiline`."""
 Url = Annotated[str, AfterValidator(_url)]
 """An address; empty stays empty. Whether it may be reached is asked elsewhere."""
 OpenAIUrl = Annotated[Url, AfterValidator(_model_root)]

@@ -21,6 +21,12 @@ class ProviderSettings(BaseModel):
         return [name for name, info in cls.model_fields.items() if _mentions_secret(info.annotation)]
 
     @classmethod
+    def multiline_names(cls) -> list[str]:
+        """The secrets that may have line breaks, such as keys in PEM or JSON."""
+        extras = {name: info.json_schema_extra for name, info in cls.model_fields.items()}
+        return [name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("multiline")]
+
+    @classmethod
     def lender_kinds(cls) -> dict[str, str]:
         """The settings that point to another connection, with the kind that it must have."""
         extras = {name: info.json_schema_extra for name, info in cls.model_fields.items()}
@@ -56,11 +62,19 @@ def setting(
     target: bool = False,
     placeholder: str = "",
     connection: str = "",
+    multiline: bool = False,
     **constraints: Any,
 ) -> Any:
     """A field of a provider's Settings or ModelOptions. `advanced` folds it away in the form.
 
     `connection`: the value is the id of another connection, of this kind, that lends what it holds.
+    `multiline`: the value has line breaks; of the secrets, only those marked so may have any.
     """
-    extra: JSON = {"advanced": advanced, "target": target, "placeholder": placeholder, "connection": connection}
+    extra: JSON = {
+        "advanced": advanced,
+        "target": target,
+        "placeholder": placeholder,
+        "connection": connection,
+        "multiline": multiline,
+    }
     return Field(default, title=title, description=help, json_schema_extra=extra, **constraints)

@@ -12,6 +12,7 @@ from connections.forms import ConnectionForm, OwnModelsForm, SettingsForm
 from connections.providers import registry
 from connections.providers.calls import Outgoing
 from connections.providers.contract import Provider
+from connections.providers.fields import SecretText
 from connections.providers.settings import ProviderSettings, setting
 from tests.connections.accounts import CANARY, URL
 
@@ -30,6 +31,9 @@ class Everything(Provider):
         address: str = setting("Address", target=True, placeholder="https://…", help="Where it is.")
         api_key: SecretStr = setting("API key")
         token: Annotated[SecretStr, AfterValidator(lambda value: value)] | None = setting("Token", default=None)
+        certificate: SecretText = setting(
+            "Certificate", default=SecretStr(""), multiline=True, placeholder="-----BEGIN"
+        )
         secret_headers: dict[str, SecretStr] = setting("Secret headers", default={}, advanced=True)
         headers: dict[str, str] = setting("Headers", default={})
         regions: list[str] = setting("Regions", default=["eu"])
@@ -60,6 +64,7 @@ def test_each_sort_of_setting_has_its_field():
         "address": forms.CharField,
         "api_key": forms.CharField,
         "token": forms.CharField,
+        "certificate": forms.CharField,
         "secret_headers": type(fields["headers"]),
         "headers": type(fields["secret_headers"]),
         "regions": type(OwnModelsForm().fields["upstream_ids"]),
@@ -117,6 +122,9 @@ def test_a_filled_form_becomes_an_account():
         ("address", ""),
         ("api_key", ""),
         ("api_key", "two\nlines"),
+        ("certificate", "be\x07ll"),
+        ("certificate", "zero\u200bwidth"),
+        ("certificate", "k" * (64 * 1024 + 1)),
         ("secret_headers", "no colon"),
         ("secret_headers", "X-Team: be\x07ll"),
         ("headers", "no colon"),
@@ -151,6 +159,18 @@ def test_a_stored_secret_is_kept_replaced_or_removed():
     removed = make({**blank, "settings-remove-token": "on"}, stored)
     assert removed.is_valid() and removed.account.secrets == {"api_key": CANARY}
     assert "remove-api_key" not in removed.fields
+
+
+def test_a_secret_of_many_lines_is_typed_into_a_text_area_that_shows_nothing_again():
+    lines = f"-----BEGIN\r\n\t{CANARY}\r\n-----END\r\n"
+    form = make({**FILLED, "settings-certificate": lines, "settings-address": "nonsense"})
+
+    assert not form.is_valid()
+    assert "<textarea" in str(form["certificate"]) and 'placeholder="-----BEGIN"' in str(form["certificate"])
+    assert CANARY not in str(form)
+    form = make({**FILLED, "settings-certificate": lines})
+    assert form.is_valid()
+    assert form.account.secrets["certificate"] == f"-----BEGIN\n\t{CANARY}\n-----END"
 
 
 def test_a_kept_secret_is_said_to_be_kept():
