@@ -8,12 +8,12 @@ from pydantic import AfterValidator
 from connections.providers import problems, wire
 from connections.providers.anthropic_models import CAN, CATALOGUE, Quirks, quirks_of
 from connections.providers.anthropic_replies import MessageReader, completion
-from connections.providers.anthropic_requests import SAMPLING, messages_body
+from connections.providers.anthropic_requests import PARAMETERS, SAMPLING, messages_body
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import NOTHING, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import HeaderText, Secret, Url, joined
-from connections.providers.parameters import ParameterTable, Rule
+from connections.providers.parameters import ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 
 BASE_URL = "https://api.anthropic.com"
@@ -31,23 +31,7 @@ class Anthropic(Provider):
     modes = frozenset({Mode.CHAT})
     catalogue = CATALOGUE
     price_provider = "anthropic"
-    parameters = ParameterTable.of(
-        "max_tokens",
-        "parallel_tool_calls",
-        "reasoning_effort",
-        "response_format",
-        "safety_identifier",
-        "service_tier",
-        "thinking",
-        "tool_choice",
-        "tools",
-        "top_k",
-        "top_p",
-        "user",
-        max_completion_tokens=Rule("max_tokens"),
-        stop=Rule("stop_sequences"),
-        temperature=Rule(minimum=0, maximum=1),
-    )
+    parameters = PARAMETERS
 
     class Settings(ProviderSettings):
         api_key: Secret = setting("API key", help="Begins with sk-ant-.")

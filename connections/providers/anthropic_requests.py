@@ -9,8 +9,25 @@ from connections.providers import wire
 from connections.providers.anthropic_models import Quirks
 from connections.providers.calls import JSON, Adjustment, Call
 from connections.providers.errors import RequestRefused
-from connections.providers.parameters import ParameterTable
+from connections.providers.parameters import ParameterTable, Rule
 
+PARAMETERS = ParameterTable.of(
+    "max_tokens",
+    "parallel_tool_calls",
+    "reasoning_effort",
+    "response_format",
+    "safety_identifier",
+    "service_tier",
+    "thinking",
+    "tool_choice",
+    "tools",
+    "top_k",
+    "top_p",
+    "user",
+    max_completion_tokens=Rule("max_tokens"),
+    stop=Rule("stop_sequences"),
+    temperature=Rule(minimum=0, maximum=1),
+)
 DEFAULT_MAX_TOKENS = 4096
 SMALLEST_BUDGET = 1024
 BUDGETS: Mapping[str, int] = {"minimal": 1024, "low": 1024, "medium": 4096, "high": 16_384}
