@@ -16,6 +16,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 from yarl import URL
@@ -61,6 +62,8 @@ NAT64 = IPv6Network("64:ff9b::/96")
 _PRINTABLE = re.compile(r"[!-~]+")
 _USER = re.compile(r"[^/]*//[^/?]*@")
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
+ESCAPED_OR_PLAIN = "%/?:@!$&'()*+,;=-._~"
+"""What stays as it is in a path or a query."""
 _NUMBER = re.compile(r"\d+|0x[0-9a-f]*")
 
 
@@ -101,7 +104,7 @@ class Guard:
         if url.scheme != "https" and not listed:
             raise AddressRefused("The address must begin with https://. MESH_PRIVATE_ADDRESSES can allow plain http.")
         _check_port(url.port or 0, listed=listed)
-        return url
+        return _verbatim(url, text)
 
     def address(self, text: str, host: str) -> None:
         """Raise AddressRefused unless `host` may be reached at this address, one of those it resolves to."""
@@ -139,6 +142,11 @@ def guard() -> Guard:
     return _guard(tuple(settings.PRIVATE_ADDRESSES))
 
 
+def pictures_guard() -> Guard:
+    """For addresses that callers send: what connections may reach is not for them to look at."""
+    return _guard(tuple(settings.PICTURE_ADDRESSES))
+
+
 @lru_cache(maxsize=8)
 def _guard(listed: tuple[str, ...]) -> Guard:
     return Guard.of(listed)
@@ -160,6 +168,13 @@ def _parsed(text: str) -> URL:
     if _USER.match(text):
         raise AddressRefused("The address must not hold a user name or password. Put secrets in their own field.")
     return url
+
+
+def _verbatim(url: URL, text: str) -> URL:
+    """With path and query as they are written: signatures cover them byte for byte, and yarl unescapes."""
+    parts = urlsplit(text)
+    path, query = quote(parts.path, safe=ESCAPED_OR_PLAIN), quote(parts.query, safe=ESCAPED_OR_PLAIN)
+    return URL.build(scheme=url.scheme, authority=url.raw_authority, path=path or "/", query_string=query, encoded=True)
 
 
 def _check_spelling(host: str) -> None:
