@@ -1,34 +1,46 @@
 """The exact text that a model without chat gets: its family's way of writing a conversation down."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Literal
 
 from connections.providers import wire
-from connections.providers.calls import Call
+from connections.providers.calls import Adjustment, Call
 from connections.providers.errors import RequestRefused
+from connections.providers.prompt_table import FORMATS, Name, guess
+from connections.providers.prompt_writing import Format, Rendered, Turn
+from connections.providers.settings import ModelOptions, setting
+
+__all__ = ["FORMATS", "Format", "PromptOptions", "Rendered", "Turn", "guess", "name_for", "render", "turns"]
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A conversation as one text, and what the model writes when its turn is over."""
+class PromptOptions(ModelOptions):
+    """For providers some of whose models take one text instead of a conversation."""
 
-    text: str
-    stops: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    role: str
-    """system, user or assistant"""
-    text: str
+    prompt_format: Name | Literal[""] = setting(
+        "Prompt format",
+        default="",
+        help="How a conversation is written down as one text. Empty: guessed from the model's name. "
+        "The playground shows the exact text under “effective request”.",
+        advanced=True,
+    )
 
 
 def render(call: Call) -> Rendered:
-    """The messages of a chat call in the format that the model's options name."""
-    name = str(call.target.options.get("prompt_format") or "plain")
-    if name not in FORMATS:
-        raise RequestRefused(f"There is no prompt format {name!r}.")
-    return FORMATS[name](turns(call))
+    """The messages of a chat call in the format that the model's options name, or else its own name."""
+    rendered = FORMATS[name_for(call)](turns(call))
+    if rendered.cleaned:
+        call.adjusted.append(Adjustment("messages", "cleaned of the prompt format's control strings"))
+    return rendered
+
+
+def name_for(call: Call) -> str:
+    chosen = str(call.target.options.get("prompt_format") or "")
+    if chosen in FORMATS:
+        return chosen
+    guessed = guess(call.target.known_as)
+    if chosen:
+        call.adjusted.append(Adjustment("prompt_format", f"set to {guessed}: there is no {chosen}"))
+    return guessed
 
 
 def turns(call: Call) -> list[Turn]:
@@ -50,12 +62,3 @@ def _text(message: Mapping[str, object]) -> str:
     if any(part.get("type") != "text" for part in parts):
         raise RequestRefused("This model takes plain text only: no images.")
     return "\n".join(part["text"] for part in parts)
-
-
-def _plain(conversation: Sequence[Turn]) -> Rendered:
-    lines = [f"{turn.role.capitalize()}: {turn.text}" for turn in conversation]
-    return Rendered("\n".join([*lines, "Assistant:"]), ("\nUser:",))
-
-
-FORMATS: Mapping[str, Callable[[Sequence[Turn]], Rendered]] = {"plain": _plain}
-"""By the name that a model's option `prompt_format` gives."""
