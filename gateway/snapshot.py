@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
 import redis.asyncio
@@ -72,6 +73,14 @@ def may_ask(principal: Principal) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """A connection's provider, and what it was made from: as long as that stays, it keeps its access tokens."""
+
+    provider: Provider
+    source: tuple[Any, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     version: int = 0
     keys: Mapping[str, KeyEntry] = field(default_factory=dict)
@@ -80,6 +89,8 @@ class Snapshot:
     """Active users."""
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     """By public id."""
+    adapters: Mapping[UUID, Adapter] = field(default_factory=dict)
+    """Of all running connections that can be read."""
 
     def current(self, principal: Principal) -> Principal | None:
         """The same principal with the rights it has now; None: its user is gone or disabled."""
@@ -99,10 +110,11 @@ class Snapshot:
         ]
 
 
-def build() -> Snapshot:
-    """Read everything from the database (blocking)."""
+def build(former: Snapshot) -> Snapshot:
+    """Read everything from the database (blocking); adapters of `former` whose connections did not change stay."""
     version, users = _newest_version(), _users()  # the version first: what changes meanwhile leads to another build
-    return Snapshot(version, _keys(users), users, _models())
+    adapters = _adapters(former.adapters)
+    return Snapshot(version, _keys(users), users, _models(adapters), adapters)
 
 
 def _users() -> dict[int, Principal]:
@@ -127,23 +139,33 @@ def _keys(users: Mapping[int, Principal]) -> dict[str, KeyEntry]:
     }
 
 
-def _models() -> dict[str, ModelEntry]:
-    providers = {connection.pk: _provider(connection) for connection in Connection.objects.running()}
+def _adapters(former: Mapping[UUID, Adapter]) -> dict[UUID, Adapter]:
+    found = {}
+    for connection in Connection.objects.running():
+        if adapter := _adapter(connection, former.get(connection.pk)):
+            found[connection.pk] = adapter
+    return found
+
+
+def _models(adapters: Mapping[UUID, Adapter]) -> dict[str, ModelEntry]:
     grants: dict[UUID, list[tuple[int, UUID | None]]] = {}
     for group, connection, only in Grant.objects.values_list("group_id", "connection_id", "model_id"):
         grants.setdefault(connection, []).append((group, only))
     found = {}
     for model in Model.objects.enabled().select_related("connection").order_by("public_id"):
-        provider = providers.get(model.connection_id)
-        if provider is not None:
-            found[model.public_id] = _entry(model, provider, grants.get(model.connection_id, []))
+        adapter = adapters.get(model.connection_id)
+        if adapter is not None:
+            found[model.public_id] = _entry(model, adapter.provider, grants.get(model.connection_id, []))
     return found
 
 
-def _provider(connection: Connection) -> Provider | None:
+def _adapter(connection: Connection, former: Adapter | None) -> Adapter | None:
     """The adapter of a connection; None when its credential or settings cannot be read, which its page says."""
+    source = (connection.kind, connection.settings, bytes(connection.sealed), connection.sealed_revision)
+    if former is not None and former.source == source:
+        return former
     try:
-        return connection.provider()
+        return Adapter(connection.provider(), source)
     except (Unreadable, ValidationError, LookupError) as error:
         logger.warning("Connection %s is left out: %s", connection.pk, type(error).__name__)
         return None
@@ -192,7 +214,7 @@ class Snapshots:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def refresh(self) -> None:
-        self.current = await in_thread(build)
+        self.current = await in_thread(build, self.current)
 
     async def _watch(self) -> None:
         while True:
