@@ -12,6 +12,7 @@ from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing,
 from connections.providers.contract import NOTHING, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import joined
+from connections.providers.oauth import AccessToken
 from connections.providers.openai_replies import ChunkReader, completion, vectors
 from connections.providers.parameters import COMMON, ParameterTable, Rule
 from connections.providers.settings import ProviderSettings
@@ -100,6 +101,10 @@ class OpenAIDialect(Provider):
     @property
     def auth(self) -> Auth:
         return self._auth
+
+    def secrets(self) -> list[str]:
+        held = self._auth.secrets() if isinstance(self._auth, AccessToken) else []
+        return [*super().secrets(), *held]
 
     def request(self, call: Call) -> Outgoing:
         body = {"model": call.target.upstream_id, **self.body(call)}

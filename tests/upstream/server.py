@@ -25,11 +25,13 @@ from tests.upstream.anthropic import Anthropic
 from tests.upstream.compatible import Compatible
 from tests.upstream.faults import MEBIBYTE, Fault
 from tests.upstream.llamacpp import LlamaCpp
+from tests.upstream.oauth import Guarded, OAuth
 from tests.upstream.openai import OpenAI, Refused
 from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
 
 KEY = "sk-upstream-canary-7Qe2ZkV9tXw4LmB1"
 DIALECTS = {"openai": OpenAI(), "compatible": Compatible(), "anthropic": Anthropic(), "llamacpp": LlamaCpp()}
+DIALECTS |= {"oauth": OAuth(), "guarded": Guarded()}
 FILLER = b"a" * MEBIBYTE
 
 
