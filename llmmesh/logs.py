@@ -57,6 +57,7 @@ def configuration(level: str) -> dict[str, Any]:
         "loggers": {
             **{name: {"handlers": [], "propagate": True} for name in ("django", "uvicorn", "uvicorn.error")},
             **{name: {"level": refusals} for name in ("django.request", "django_structlog")},
+            "botocore": {"level": "INFO" if level == "DEBUG" else level},  # below, it writes session tokens
             "uvicorn.access": {"handlers": [], "propagate": False},  # as the child of a named logger it would speak
         },
     }

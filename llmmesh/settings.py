@@ -25,7 +25,10 @@ ALLOWED_HOSTS = env.list("MESH_ALLOWED_HOSTS", default=["127.0.0.1", "localhost"
 CSRF_TRUSTED_ORIGINS = [BASE_URL]
 TRUSTED_PROXIES = env.list("MESH_TRUSTED_PROXIES", default=[])
 PRIVATE_ADDRESSES = env.list("MESH_PRIVATE_ADDRESSES", default=[])
+PICTURE_ADDRESSES = env.list("MESH_PICTURE_ADDRESSES", default=[])
 """Networks (CIDR) and host names that outgoing calls may reach although they are not public."""
+AMBIENT_IDENTITY = env.list("MESH_AMBIENT_IDENTITY", default=[])
+"""Clouds (aws, google, azure) whose connections may use this machine's own identity."""
 WEB_WORKERS = env.int("MESH_WEB_WORKERS", default=1)
 LOCAL_MODEL = env("MESH_LOCAL_MODEL", default="smollm2")
 """A GGUF file, the name of the built-in model, or `off`."""

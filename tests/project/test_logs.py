@@ -63,3 +63,8 @@ def test_the_settings_use_it():
 
 def test_no_line_is_written_for_each_request():
     assert settings.LOGGING["loggers"]["uvicorn.access"] == {"handlers": [], "propagate": False}
+
+
+@pytest.mark.parametrize(("asked", "given"), [("DEBUG", "INFO"), ("INFO", "INFO"), ("ERROR", "ERROR")])
+def test_the_library_that_signs_requests_writes_no_tokens(asked, given):
+    assert logs.configuration(asked)["loggers"]["botocore"]["level"] == given

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs
 
 import pytest
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from pydantic import ValidationError
 
 from connections.providers import ambient
@@ -253,9 +255,13 @@ def test_a_machine_without_an_identity_is_told_so(monkeypatch, tmp_path):
         HostKeys().renewal().send(None).work()
 
 
-def test_an_unknown_cloud_is_named():
-    with pytest.raises(ValueError, match="oracle"):
-        ambient.allow(["aws", "oracle"])
+def test_an_unknown_cloud_stops_the_start_and_is_named(settings):
+    settings.AMBIENT_IDENTITY = ["aws", "oracle"]
+
+    with pytest.raises(ImproperlyConfigured, match="not oracle"):
+        apps.get_app_config("connections").ready()
+
+    assert ambient.allowed == set()
 
 
 def test_keys_that_ended_do_not_last():
