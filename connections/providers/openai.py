@@ -77,7 +77,7 @@ class OpenAI(OpenAIDialect):
     def table_for(self, call: Call) -> ParameterTable:
         """Newer reasoning models take the sampling parameters while they do not reason."""
         table = super().table_for(call)
-        if wire.plain(call.body.get("reasoning_effort")) != "none" or "drop" in call.target.options:
+        if wire.plain(call.body.get("reasoning_effort")) != "none" or self.known(call.target).options.drop is not None:
             return table
         return table.changed(**{name: rule for name, rule in self.parameters.rules.items() if name in SAMPLED})
 

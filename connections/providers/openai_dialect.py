@@ -5,7 +5,7 @@ The internal language is this one, so bytes pass through untouched; see `openai_
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal
 
 from connections.providers import images, problems, ranking, wire
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
@@ -15,7 +15,7 @@ from connections.providers.fields import joined
 from connections.providers.oauth import AccessToken
 from connections.providers.openai_replies import ChunkReader, completion, vectors
 from connections.providers.parameters import COMMON, ParameterTable, Rule
-from connections.providers.settings import ProviderSettings
+from connections.providers.settings import ModelOptions, ProviderSettings, setting
 
 PATHS: Mapping[Mode, str] = {
     Mode.CHAT: "chat/completions",
@@ -36,6 +36,20 @@ FOREIGN = frozenset({"top_k", "min_p", "repetition_penalty", "input_type"})
 """Common parameters that OpenAI itself never had."""
 
 
+class DialectOptions(ModelOptions):
+    """Each replaces what is known of the model."""
+
+    drop: list[str] | None = setting(
+        "Parameters to leave out", default=None, help="Names that this model refuses, one per line."
+    )
+    max_tokens: Literal["", "max_tokens", "max_completion_tokens"] = setting(
+        "Name of the token limit", default="", help="Empty: what is known of the model."
+    )
+    system_role: Literal["", "system", "developer", "user"] = setting(
+        "Role of instructions", default="", help="Empty: what is known of the model."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Quirks:
     """How one model differs. An admin may override each by its name in the model's options."""
@@ -47,13 +61,21 @@ class Quirks:
     system_role: str = "system"
     """The role of instructions, where it takes them under this one only."""
 
-    def overridden(self, wishes: Mapping[str, Any]) -> Self:
-        drop = wishes.get("drop")
-        return type(self)(
-            drop=frozenset(map(str, drop)) if isinstance(drop, list) else self.drop,
-            max_tokens=str(wishes.get("max_tokens") or self.max_tokens),
-            system_role=str(wishes.get("system_role") or self.system_role),
+    def overridden(self, wishes: DialectOptions) -> "Quirks":
+        return Quirks(
+            drop=self.drop if wishes.drop is None else frozenset(wishes.drop),
+            max_tokens=wishes.max_tokens or self.max_tokens,
+            system_role=wishes.system_role or self.system_role,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """All that is known of one model, worked out once."""
+
+    options: DialectOptions
+    quirks: Quirks
+    table: ParameterTable
 
 
 class OpenAIDialect(Provider):
@@ -61,6 +83,7 @@ class OpenAIDialect(Provider):
 
     modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING})
     parameters = ParameterTable.of(*(name for name in COMMON if name not in FOREIGN))
+    ModelOptions: ClassVar[type[DialectOptions]] = DialectOptions
     embedding_ids: ClassVar[Sequence[str]] = ("embed",)
     """Parts of the ids of models that embed."""
 
@@ -70,7 +93,7 @@ class OpenAIDialect(Provider):
         self._headers = {"Content-Type": "application/json", **self.extra_headers()}
         self._urls = {mode: joined(self.base_url, path) for mode, path in PATHS.items()}
         self._secrets = self.secrets()
-        self._tables: dict[tuple[str, Mode, str], ParameterTable] = {}
+        self._known: dict[tuple[str, str, Mode, str], Known] = {}
 
     # --- what a subclass says ---
 
@@ -108,11 +131,17 @@ class OpenAIDialect(Provider):
 
     def request(self, call: Call) -> Outgoing:
         body = {"model": call.target.upstream_id, **self.body(call)}
-        return Outgoing("POST", self._urls[call.mode], self._headers, wire.encode(body))
+        return Outgoing("POST", self.url_of(call), self.headers_of(call), wire.encode(body))
+
+    def url_of(self, call: Call) -> str:
+        return self._urls[call.mode]
+
+    def headers_of(self, call: Call) -> Mapping[str, str]:
+        return self._headers
 
     def body(self, call: Call) -> dict[str, Any]:
         body = self.table_for(call).apply(call)
-        role = self._quirks(call.target).system_role
+        role = self.known(call.target).quirks.system_role
         if role != "system" and "messages" in body:
             body["messages"] = _with_instructions_as(role, wire.plain(body["messages"]))
         if call.stream:
@@ -133,18 +162,28 @@ class OpenAIDialect(Provider):
     def check(self) -> Outgoing:
         return Outgoing("GET", joined(self.base_url, "models"), self._headers)
 
+    def known(self, target: Target) -> Known:
+        options = str(target.options) if target.options else ""
+        key = (target.upstream_id, target.underlying, target.mode, options)
+        if key not in self._known:
+            self._known[key] = self._learn(target)
+        return self._known[key]
+
+    def _learn(self, target: Target) -> Known:
+        return Known(self._options(target), self._quirks(target), self._table(target))
+
+    def _options(self, target: Target) -> DialectOptions:
+        return self.ModelOptions.stored(target.options)
+
+    def _quirks(self, target: Target) -> Quirks:
+        return self.quirks(target).overridden(self._options(target))
+
     def parameters_for(self, target: Target) -> ParameterTable:
-        key = (target.known_as, target.mode, str(target.options) if target.options else "")
-        if key not in self._tables:
-            self._tables[key] = self._table(target)
-        return self._tables[key]
+        return self.known(target).table
 
     def table_for(self, call: Call) -> ParameterTable:
         """The table for one call, where more than the model decides."""
         return self.parameters_for(call.target)
-
-    def _quirks(self, target: Target) -> Quirks:
-        return self.quirks(target).overridden(target.options) if target.options else self.quirks(target)
 
     def _table(self, target: Target) -> ParameterTable:
         quirks, table = self._quirks(target), self.parameters

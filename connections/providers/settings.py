@@ -1,8 +1,9 @@
 """What an admin fills in for a connection, declared once by each provider."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from connections.providers.calls import JSON
 
@@ -46,6 +47,15 @@ class ModelOptions(BaseModel):
     """What an admin may set for one model beyond what every model has. The form is made from the fields."""
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def stored(cls, options: Mapping[str, Any]) -> Self:
+        """These as they were stored, perhaps by an older version: what cannot be read counts as not set."""
+        try:
+            return cls.model_validate(options)
+        except ValidationError as error:
+            wrong = {problem["loc"][0] for problem in error.errors(include_input=False) if problem["loc"]}
+            return cls.model_validate({name: value for name, value in options.items() if name not in wrong})
 
 
 def _mentions_secret(annotation: Any) -> bool:

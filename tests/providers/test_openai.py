@@ -303,3 +303,20 @@ def test_an_empty_finish_amid_a_stream_is_none():
 
     assert [json.loads(item)["choices"][0]["finish_reason"] for item in chunks] == [None, "stop"]
     assert events.finish_reason == "stop"
+
+
+# --- what an admin sets for a model ------------------------------------------------------------------------
+
+
+def test_options_that_cannot_be_read_any_more_count_as_not_set():
+    body, adjusted = sent("o3", options={"drop": 7, "max_tokens": "length", "gone": 1}, temperature=0.2, max_tokens=9)
+
+    assert "temperature" not in body
+    assert body["max_completion_tokens"] == 9
+    assert len(adjusted) == 2
+
+
+def test_the_options_explain_themselves():
+    for name, field in make("openai").ModelOptions.model_fields.items():
+        assert field.title, name
+        assert field.description, name
