@@ -186,6 +186,7 @@ _PLACES: Sequence[Sequence[str | int]] = (
     ("title",),
     ("status", "description"),
     ("errors", 0, "message"),
+    ("errors", 0),
 )
 
 
