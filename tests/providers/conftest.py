@@ -38,7 +38,11 @@ def folders(kind: str) -> list[Path]:
 
 def files(kind: str, pattern: str) -> list[Path]:
     """The files of this name's pattern, from the nearest folder that has any."""
-    return next((found for folder in folders(kind) if (found := sorted(folder.glob(pattern)))), [])
+    return next((found for folder in folders(kind) if (found := sorted(folder.glob(pattern), key=_plain_first))), [])
+
+
+def _plain_first(path: Path) -> tuple[int, str]:
+    return len(path.name), path.name
 
 
 def golden(kind: str, name: str) -> Any:
