@@ -16,7 +16,7 @@ __all__ = ["FORMATS", "Format", "PromptOptions", "Rendered", "Turn", "guess", "n
 class PromptOptions(ModelOptions):
     """For providers some of whose models take one text instead of a conversation."""
 
-    prompt_format: Name | Literal[""] = setting(
+    prompt_format: Literal["", Name] = setting(
         "Prompt format",
         default="",
         help="How a conversation is written down as one text. Empty: guessed from the model's name. "
