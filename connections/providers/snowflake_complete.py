@@ -1,8 +1,6 @@
 """Snowflake's older route, `inference:complete`, which the first Cortex models are reached by."""
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from time import time
 from typing import Any
 
 import msgspec
@@ -11,7 +9,7 @@ from connections.providers import problems, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Reply, Usage
 from connections.providers.errors import RequestRefused
 from connections.providers.parameters import ParameterTable, Rule
-from connections.providers.streams import StreamReader
+from connections.providers.shapes import ShapedReader, chat_reply
 
 TABLE = ParameterTable.of(
     "temperature",
@@ -160,14 +158,9 @@ def completion(body: bytes, model: str, secrets: Sequence[str]) -> Reply:
         raise problems.unreadable(body, secrets)
     message = whole.choices[0]["message"]
     calls = [_openai_call(item) for item in _uses(message)]
-    finish = "tool_calls" if calls else "stop"
-    told: JSON = {"role": "assistant", "content": _said(message)}
-    if calls:
-        told["tool_calls"] = calls
-    usage, name = usage_of(whole.usage), str(whole.model or model)[:300]
-    choice = {"index": 0, "message": told, "logprobs": None, "finish_reason": finish}
-    answer = {**_envelope("chat.completion", name), "choices": [choice], "usage": usage.as_openai()}
-    return Reply(wire.encode(answer), usage, finish, name)
+    told: JSON = {"content": _said(message), **({"tool_calls": calls} if calls else {})}
+    name = str(whole.model or model)[:300]
+    return chat_reply(told, "tool_calls" if calls else "stop", usage_of(whole.usage), model=name)
 
 
 def usage_of(told: Any) -> Usage:
@@ -204,18 +197,14 @@ def _openai_call(use: Mapping[str, Any]) -> JSON:
     return {"id": str(use.get("tool_use_id") or ""), "type": "function", "function": function}
 
 
-def _envelope(kind: str, model: str) -> JSON:
-    return {"id": f"chatcmpl-{uuid.uuid4().hex}", "object": kind, "created": int(time()), "model": model}
-
-
-class CompleteReader(StreamReader):
+class CompleteReader(ShapedReader):
     """One stream of the older route. It says neither a reason nor that it is over: its usage is the end."""
 
     def __init__(self, secrets: Sequence[str], wants_usage: bool, model: str) -> None:
         super().__init__(secrets, wants_usage)
         self.model = model
         self._calls = -1
-        self._head = _envelope("chat.completion.chunk", model)
+        self._told = False
 
     def feed(self, frame: Frame) -> Sequence[bytes]:
         if frame.data == b"[DONE]" or self._done:
@@ -223,36 +212,27 @@ class CompleteReader(StreamReader):
             return ()
         whole = _decoded(frame.data, self._secrets)
         if isinstance(whole.usage, dict) and whole.usage:
-            self.usage, self.finish_reason = usage_of(whole.usage), "tool_calls" if self._calls >= 0 else "stop"
+            self.usage, self._told = usage_of(whole.usage), True
         deltas = [choice.get("delta") for choice in whole.choices or ()]
-        return [chunk for delta in deltas if isinstance(delta, dict) for chunk in self._delta(delta)]
+        return [chunk for delta in deltas if isinstance(delta, dict) for chunk in self._of(delta)]
 
     def end(self) -> Sequence[bytes]:
+        self._done = self._done or self._told
         self._check_end()
-        self.finish_reason = self.finish_reason or "stop"
-        over = [self._chunk({}, self.finish_reason)]
-        if self._wants_usage:
-            over.append(wire.encode({**self._head, "choices": [], "usage": self.usage.as_openai()}))
-        return over
+        return [*self._finish("tool_calls" if self._calls >= 0 else "stop"), *super().end()]
 
-    def _delta(self, delta: Mapping[str, Any]) -> Sequence[bytes]:
+    def _of(self, delta: Mapping[str, Any]) -> Sequence[bytes]:
+        if delta.get("type") != "tool_use":
+            return self._text(_said(delta))
         self._heard = True
-        if delta.get("type") == "tool_use":
-            return [self._chunk({"tool_calls": [self._call(delta)]})]
-        text = _said(delta)
-        return [self._chunk({"content": text})] if text else ()
+        return [self._delta(tool_calls=[self._call(delta)])]
 
     def _call(self, delta: Mapping[str, Any]) -> JSON:
         """A tool's name comes first, its arguments in pieces after it."""
         arguments = delta.get("input")
         function: JSON = {"arguments": arguments if isinstance(arguments, str) else ""}
-        call: JSON = {"index": self._calls, "function": function}
-        if delta.get("tool_use_id"):
-            self._calls += 1
-            function["name"] = str(delta.get("name") or "")
-            call |= {"index": self._calls, "id": str(delta["tool_use_id"]), "type": "function"}
-        return call
-
-    def _chunk(self, delta: JSON, finish: str | None = None) -> bytes:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
-        return wire.encode({**self._head, "choices": [choice]})
+        if not delta.get("tool_use_id"):
+            return {"index": self._calls, "function": function}
+        self._calls += 1
+        function["name"] = str(delta.get("name") or "")
+        return {"index": self._calls, "id": str(delta["tool_use_id"]), "type": "function", "function": function}
