@@ -55,6 +55,10 @@ NAMES_AT_ANY_STATUS: Mapping[str, type[ProviderError]] = {
     "exceed_context_size_error": ContextTooLong,
     "content_filter": ContentFiltered,
     "content_policy_violation": ContentFiltered,
+    "image_content_policy_violation": ContentFiltered,
+    "moderation_blocked": ContentFiltered,
+    "bio_policy": ContentFiltered,
+    "misalignment_policy_violation": ContentFiltered,
 }
 NAMES_WITHOUT_STATUS: Mapping[str, type[ProviderError]] = {
     "invalid_api_key": KeyRefused,
@@ -67,6 +71,15 @@ NAMES_WITHOUT_STATUS: Mapping[str, type[ProviderError]] = {
     "unavailable_error": Overloaded,
     "timeout_error": TimedOut,
     "invalid_request_error": RequestRefused,
+    "invalid_prompt": RequestRefused,
+    "invalid_image": RequestRefused,
+    "invalid_image_format": RequestRefused,
+    "invalid_image_url": RequestRefused,
+    "invalid_base64_image": RequestRefused,
+    "image_too_large": RequestRefused,
+    "image_too_small": RequestRefused,
+    "image_parse_error": RequestRefused,
+    "failed_to_download_image": RequestRefused,
 }
 STATUSES: Mapping[int, type[ProviderError]] = {
     401: KeyRefused,
