@@ -6,11 +6,11 @@ from typing import Literal, Self
 
 from pydantic import SecretStr, model_validator
 
-from connections.providers.calls import Answer, Target
+from connections.providers.calls import Answer, Mode, Target
 from connections.providers.errors import ProviderError
 from connections.providers.fields import HeaderName, Headers, HeaderText, OpenAIUrl, Secret
 from connections.providers.openai_dialect import OpenAIDialect, Quirks
-from connections.providers.parameters import COMMON, ParameterTable
+from connections.providers.parameters import COMMON, KNOWN, ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 
 NO_LIST = frozenset({404, 405, 501})
@@ -24,7 +24,8 @@ class OpenAICompatible(OpenAIDialect):
     mark = "generic"
     order = 90
     group = "self_hosted"
-    parameters = ParameterTable.of(*COMMON)
+    modes = frozenset(Mode)
+    parameters = ParameterTable.of(*COMMON, *KNOWN[Mode.IMAGE], *KNOWN[Mode.RERANK])
 
     class Settings(ProviderSettings):
         base_url: OpenAIUrl = setting(

@@ -12,6 +12,8 @@ from tests.upstream.wire import ABSENT, AS_COUNTED, Bill, Event, Plan, Request, 
 MODELS = ("gpt-4o-mini", "gpt-5.2", "gpt-3.5-turbo-instruct", "text-embedding-3-small")
 REASONING = ("o1", "o3", "o4", "gpt-5", "gpt-6")
 DONE = Event(b"data: [DONE]\n\n")
+DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNg+M/wHwAEAQH/mqVuqwAAAABJRU5ErkJggg=="
+"""A picture of one pixel."""
 
 
 class Refused(Exception):
@@ -166,6 +168,21 @@ class Completion(Sampling):
     logprobs: Annotated[int, Field(ge=0, le=5)] | None = None
 
 
+class Image(Strict):
+    model: str
+    prompt: Annotated[str, Field(min_length=1, max_length=32_000)]
+    n: Annotated[int, Field(ge=1, le=10)] | None = None
+    size: Annotated[str, Field(pattern=r"^(auto|\d+x\d+)$")] | None = None
+    quality: str | None = None
+    style: Literal["vivid", "natural"] | None = None
+    background: Literal["transparent", "opaque", "auto"] | None = None
+    moderation: Literal["low", "auto"] | None = None
+    output_format: Literal["png", "jpeg", "webp"] | None = None
+    output_compression: Annotated[int, Field(ge=0, le=100)] | None = None
+    response_format: Literal["url", "b64_json"] | None = None
+    user: str | None = None
+
+
 Texty = Annotated[str, Field(min_length=1)]
 Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
@@ -183,12 +200,13 @@ class Embedding(Strict):
 
 class OpenAI:
     base = "/v1"
-    prefixes: tuple[str, ...] = ("gpt-", "text-embedding-", "chatgpt-", "o1", "o3", "o4")
+    prefixes: tuple[str, ...] = ("gpt-", "text-embedding-", "chatgpt-", "o1", "o3", "o4", "dall-e-")
     models: tuple[str, ...] = MODELS
     key_optional = False
     chat: type[Chat] = Chat
     completion: type[Completion] = Completion
     embedding: type[Embedding] = Embedding
+    image: type[Image] = Image
 
     def handle(self, request: Request, plan: Plan, key: str) -> Whole | Stream:
         try:
@@ -217,11 +235,7 @@ class OpenAI:
         return Whole(200, dump({"object": "list", "data": rows}))
 
     def _answer(self, request: Request, plan: Plan) -> Whole | Stream:
-        routes = {
-            "/v1/chat/completions": (self.chat, self._chat),
-            "/v1/completions": (self.completion, self._completion),
-            "/v1/embeddings": (self.embedding, self._embedding),
-        }
+        routes = self.routes()
         if request.method != "POST" or request.route not in routes:
             raise Refused(404, f"Invalid URL ({request.method} {request.route})")
         shape, answer = routes[request.route]
@@ -230,6 +244,14 @@ class OpenAI:
         body = self._parsed(shape, request.body)
         self._check_model(body.model)
         return answer(body, plan)
+
+    def routes(self) -> dict[str, tuple[type[Any], Any]]:
+        return {
+            "/v1/chat/completions": (self.chat, self._chat),
+            "/v1/completions": (self.completion, self._completion),
+            "/v1/embeddings": (self.embedding, self._embedding),
+            "/v1/images/generations": (self.image, self._image),
+        }
 
     def _parsed(self, shape: type[BaseModel], body: bytes) -> Any:
         try:
@@ -305,6 +327,20 @@ class OpenAI:
         answer = {"object": "list", "data": rows, "model": plan.model or body.model}
         usage = {"prompt_tokens": prompt, "total_tokens": prompt} if plan.usage is AS_COUNTED else plan.usage
         return Whole(200, dump(answer | ({} if usage is ABSENT else {"usage": usage})), bill=Bill(counted))
+
+    # --- pictures
+
+    def _image(self, body: Image, plan: Plan) -> Whole:
+        """Each picture is the same dot; a text in the plan is where they lie instead."""
+        if plan.text is not None:
+            rows = [{"url": plan.text} for _ in range(body.n or 1)]
+        elif body.response_format == "url":
+            rows = [{"url": f"https://pictures.test/{plan.call_id}-{place}.png"} for place in range(body.n or 1)]
+        else:
+            rows = [{"b64_json": DOT, "revised_prompt": f"{body.prompt}!"} for _ in range(body.n or 1)]
+        answer = {"created": plan.created, "data": rows}
+        usage = {} if plan.usage is AS_COUNTED or plan.usage is ABSENT else {"usage": plan.usage}
+        return Whole(200, dump(answer | usage), bill=Bill())
 
 
 def vector(text: Any, size: int) -> list[float]:
