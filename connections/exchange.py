@@ -19,6 +19,7 @@ from connections.providers.calls import (
     Answer,
     Call,
     Frame,
+    Framing,
     InThread,
     Outgoing,
     Pause,
@@ -27,7 +28,7 @@ from connections.providers.calls import (
     Usage,
 )
 from connections.providers.contract import Auth, EventReader, Provider
-from connections.providers.errors import BadReply, ProviderError, TimedOut
+from connections.providers.errors import BadReply, ContentFiltered, ProviderError, Temporary, TimedOut
 from connections.scrubbing import clean
 from connections.transport import Incoming, NetworkOptions, Timeouts, Transport
 
@@ -35,6 +36,8 @@ T = TypeVar("T")
 
 AT_ONCE = 4
 """Requests of one call that run side by side."""
+WORTH_GOING_ON = (Temporary, ContentFiltered, BadReply)
+"""After one of these another part of the same call may still succeed."""
 LEAVING = Timeouts(connect=5, first_byte=5, between=5, total=5)
 
 _locks: WeakKeyDictionary[Auth, dict[asyncio.AbstractEventLoop, asyncio.Lock]] = WeakKeyDictionary()
@@ -75,39 +78,41 @@ class Exchange:
 
     async def _ask_own(self, call: Call) -> Reply:
         """Ask in the model's own mode, in as many requests as it takes."""
-        parts = emulation.parts(self.provider, call)
-        if len(parts) == 1:
-            return await self._ask_once(emulation.in_own_mode(self.provider, call))
-        own = [emulation.in_own_mode(self.provider, part) for part in parts]
-        replies = await self._ask_all(call, own)
-        call.adjusted.extend(own[0].adjusted)
-        return emulation.merged(own[0], replies)
+        requests = emulation.requests(self.provider, await remote_images.inlined(self.provider, call))
+        if len(requests) == 1:
+            return await remote_images.unpacked(call, await self._ask_once(requests[0]))
+        return await remote_images.unpacked(call, await self._ask_all(call, requests))
 
-    async def _ask_all(self, call: Call, parts: Sequence[Call]) -> list[Reply]:
+    async def _ask_all(self, call: Call, requests: Sequence[Call]) -> Reply:
         """Embeddings need every part; of answers and pictures, those that came are worth having."""
-        turns = asyncio.Semaphore(AT_ONCE)
+        turns, fewer = asyncio.Semaphore(AT_ONCE), emulation.may_be_fewer(call)
+        failures: list[ProviderError] = []
 
-        async def ask(part: Call) -> Reply:
+        async def ask(part: Call) -> Reply | None:
             async with turns:
-                return await self._ask_once(part)
+                if failures and not (fewer and isinstance(failures[-1], WORTH_GOING_ON)):
+                    return None
+                try:
+                    return await self._ask_once(part)
+                except ProviderError as error:
+                    failures.append(error)
+                    return None
 
-        outcomes = await asyncio.gather(*map(ask, parts), return_exceptions=True)
-        replies = [outcome for outcome in outcomes if isinstance(outcome, Reply)]
-        failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        if failures and (not replies or "n" not in call.body or not isinstance(failures[0], ProviderError)):
-            raise _with_usage(failures[0], replies)
-        if failures:
-            call.adjusted.append(Adjustment("n", f"reduced to {len(replies)}: {failures[0]}"))
-        return replies
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(ask(part)) for part in requests]
+        replies = [reply for task in asking if (reply := task.result())]
+        if failures and not (fewer and replies):
+            raise _with_all_usage(failures, replies)
+        return emulation.merged(requests[0], replies, failures)
 
     async def _ask_once(self, call: Call) -> Reply:
-        call = await remote_images.inlined(self.transport, self.provider, call, self.timeouts)
         try:
             async with asyncio.timeout(self.timeouts.total):
                 return await self.run(self.provider.steps(call))
         except TimeoutError as error:
+            self.leave(call)
             raise TimedOut(f"The provider's answer took longer than {self.timeouts.total:g} s.") from error
-        except asyncio.CancelledError:
+        except (TimedOut, asyncio.CancelledError):
             self.leave(call)
             raise
 
@@ -181,12 +186,11 @@ async def _quietly(work: Any) -> None:
         await work
 
 
-def _with_usage(failure: BaseException, replies: Sequence[Reply]) -> BaseException:
-    """What the parts that were answered cost is not forgotten."""
-    if isinstance(failure, ProviderError):
-        for reply in replies:
-            failure.usage = reply.usage + failure.usage if failure.usage else reply.usage
-    return failure
+def _with_all_usage(failures: Sequence[ProviderError], replies: Sequence[Reply]) -> ProviderError:
+    """The first failure; what the other parts cost is not forgotten."""
+    spent = [reply.usage for reply in replies] + [error.usage for error in failures if error.usage]
+    failures[0].usage = emulation.used(spent) if spent else None
+    return failures[0]
 
 
 class Streaming:
@@ -202,6 +206,8 @@ class Streaming:
         self._stack = AsyncExitStack()
         self._incoming: Incoming | None = None
         self._reader: EventReader | None = None
+        self._whole: Call | None = None
+        """What is asked in place of a stream that the model cannot give."""
         self._reply: Reply | None = None
         self._over = False
 
@@ -216,6 +222,11 @@ class Streaming:
     @property
     def model(self) -> str:
         return self._told.model if self._told else ""
+
+    @property
+    def whole(self) -> bool:
+        """Whether an answer that came whole is given as a stream."""
+        return self._reply is not None
 
     @property
     def _told(self) -> EventReader | Reply | None:
@@ -238,16 +249,13 @@ class Streaming:
         await self._stack.aclose()
 
     async def _open(self) -> None:
-        exchange, provider, call = self._exchange, self._exchange.provider, self._asked
-        if (
-            not provider.abilities(call.target).streams
-            or len(emulation.parts(provider, replace(call, adjusted=[]))) > 1
-        ):
-            self._asked.adjusted.append(Adjustment("stream", "answered whole"))
-            self._reply = await exchange.ask(replace(call, stream=False))
+        exchange, provider = self._exchange, self._exchange.provider
+        call = await remote_images.inlined(provider, self._asked)
+        if not provider.abilities(call.target).streams or emulation.splits(provider, call):
+            call.adjusted.append(Adjustment("stream", "answered whole"))
+            self._whole = replace(call, stream=False)  # asked by `batches`: meanwhile the caller gets heartbeats
             return
-        call = emulation.in_own_mode(provider, call)
-        self._call = await remote_images.inlined(exchange.transport, provider, call, exchange.timeouts)
+        self._call = emulation.requests(provider, replace(call, stream=True))[0]
         opening = await exchange.run(provider.opening(self._call))
         if isinstance(opening, Reply):
             self._reply = self._as_asked(opening)
@@ -267,7 +275,8 @@ class Streaming:
         kind = incoming.headers.get("content-type", "").partition(";")[0].strip().lower()
         if incoming.status >= 300:
             raise provider.problem(await _whole(incoming))
-        if kind in {"application/json", "text/html"}:
+        framed = provider.framing_of(self._call) is not Framing.SSE and kind == "application/json"
+        if kind in {"application/json", "text/html"} and not framed:
             provider.reply(replace(self._call, stream=False), await _whole(incoming))
             raise BadReply("The provider answered a streaming request without a stream.")
         return incoming
@@ -292,6 +301,8 @@ class Streaming:
         self._over = True
 
     async def _batches(self) -> AsyncIterator[list[bytes]]:
+        if self._whole is not None:
+            self._reply = await self._exchange.ask(self._whole)
         if self._reply is not None:
             yield list(emulation.chunks_of(self._asked, self._reply))
             return

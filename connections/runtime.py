@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
+from connections import addresses
 from connections.transport import Transport
 
 T = TypeVar("T")
@@ -44,6 +45,8 @@ def per_loop(opening: Callable[[], AbstractAsyncContextManager[T]]) -> Callable[
 
 transport = per_loop(Transport)
 """`await transport()`: the running loop's transport."""
+picture_transport = per_loop(lambda: Transport(guard=addresses.pictures_guard()))
+"""The one for addresses that callers and answers name, which reaches nothing private but what is listed for it."""
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -87,8 +87,8 @@ async def system_lookup(host: str, port: int) -> list[str]:
 class Transport:
     """Sends requests. Use it as an async context, or call `start` and `close`, on one event loop."""
 
-    def __init__(self, lookup: Lookup = system_lookup) -> None:
-        self._guard = addresses.guard()
+    def __init__(self, lookup: Lookup = system_lookup, guard: addresses.Guard | None = None) -> None:
+        self._guard = guard or addresses.guard()
         self._url = lru_cache(maxsize=1024)(self._guard.url)
         self._lookup = lookup
         self._session: aiohttp.ClientSession | None = None
@@ -249,12 +249,12 @@ class Incoming:
         """Cuts the connection unless the answer was read to its end."""
         self._response.close()
 
-    async def read(self) -> bytes:
+    async def read(self, most: int = MAX_BODY) -> bytes:
         pieces, size = [], 0
         while piece := await self._piece():
             size += len(piece)
-            if size > MAX_BODY:
-                raise BadReply("The provider's answer is larger than 32 MiB.")
+            if size > most:
+                raise BadReply(f"The provider's answer is larger than {most // 2**20} MiB.")
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -28,6 +28,8 @@ MODES = {
 }
 MODELS = "/v1/models"
 HEARTBEAT_SECONDS = 15.0
+MAX_ADJUSTED = 4_000
+"""Characters of `x-mesh-adjusted`; the usage row has them all."""
 JSON = (b"content-type", b"application/json")
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -231,7 +233,7 @@ class Exchange:
         self.started = True
         told = [(b"x-request-id", self.request_id.encode())]
         if adjusted:
-            told.append((b"x-mesh-adjusted", "; ".join(adjusted).encode("ascii", "replace")))
+            told.append((b"x-mesh-adjusted", _as_header("; ".join(adjusted))))
         await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *told]})
 
     async def refuse(self, problem: Problem) -> None:
@@ -243,3 +245,8 @@ class Exchange:
         length = (b"content-length", str(len(body)).encode())
         await self._start(problem.status, [JSON, length, *problem.headers()])
         await self.send({"type": "http.response.body", "body": body})
+
+
+def _as_header(text: str) -> bytes:
+    """What a header can carry of a text."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_ADJUSTED].encode("ascii", "replace")

@@ -29,7 +29,9 @@ MAX_BESIDE = 3 * 2**20
 """Bytes of all fields but messages, prompt and input: a million tiny ones take long to read."""
 MAX_STOPS = 16
 MAX_IMAGE_PROMPT = 32_000
+MAX_QUERY = 100_000
 IMAGE_SIZE = re.compile(r"[1-9][0-9]{1,4}x[1-9][0-9]{1,4}")
+IMAGE_CHOICES = {"response_format": ("url", "b64_json"), "output_format": ("png", "jpeg", "webp")}
 MAX_TEXT_PARAMETER = 10_000
 INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp", "Mn", "Me"}
 LOOKED_AT = 4_096
@@ -394,11 +396,17 @@ def _check_image(fields: Fields) -> None:
     size = _decode(_text, "size", fields.get("size"))
     if size and size != "auto" and not IMAGE_SIZE.fullmatch(size):
         raise Problem("invalid_value", "The field size must be like 1024x1024, or auto.", param="size")
+    for name, known in IMAGE_CHOICES.items():
+        if (given := _decode(_text, name, fields.get(name))) is not None and given not in known:
+            raise Problem("invalid_value", f"The field {name} must be one of {', '.join(known)}.", param=name)
 
 
 def _check_rerank(fields: Fields) -> None:
-    if not visible(_decode(_text, "query", fields["query"]) or ""):
-        raise Problem("invalid_value", "The field query must be a text.", param="query")
+    query = _decode(_text, "query", fields["query"]) or ""
+    if not visible(query) or len(query) > MAX_QUERY:
+        raise Problem(
+            "invalid_value", f"The field query must be a text of up to {MAX_QUERY:,} characters.", param="query"
+        )
     documents = _decode(_documents, "documents", fields["documents"]) or []
     if not documents or len(documents) > MAX_ITEMS or not all(documents):
         raise Problem("invalid_value", f"The field documents must hold 1 to {MAX_ITEMS} texts.", param="documents")

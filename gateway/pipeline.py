@@ -29,6 +29,8 @@ from gateway.snapshot import ModelEntry, Snapshot, Snapshots, may_ask
 TIMEOUTS = Timeouts()
 BYTES_PER_TOKEN = 4
 """For estimates, where a provider tells no usage."""
+SHOWN = 10_000
+"""Characters of a request that is no JSON."""
 logger = logging.getLogger(__name__)
 
 
@@ -103,16 +105,21 @@ class Engine:
             yield stream
 
     async def effective(self, prompt: Prompt) -> dict[str, Any]:
-        """What would be sent to the provider, without credentials and without sending it."""
+        """What would be sent to the provider first, without credentials and without sending it.
+
+        `prompt`: the text that the messages amount to, for a model that takes no others.
+        """
         accepted = await self.accept(prompt)
         try:
             provider = accepted.entry.provider
-            outgoing = provider.request(emulation.in_own_mode(provider, accepted.call))
+            first = emulation.requests(provider, accepted.call)[0]
+            outgoing = provider.request(first)
         except ProviderError as error:
             raise Problem.of(error) from error
-        url = urlsplit(outgoing.url)
-        body = json.loads(outgoing.body)
-        return {"method": outgoing.method, "path": url.path, "body": body, "adjusted": accepted.adjusted}
+        shown = {"method": outgoing.method, "path": urlsplit(outgoing.url).path, "body": _legible(outgoing.body)}
+        if accepted.call.mode is Mode.CHAT and first.mode is Mode.COMPLETION:
+            shown["prompt"] = first.body["prompt"]
+        return {**shown, "adjusted": accepted.adjusted}
 
     async def accept(self, prompt: Prompt) -> Accepted:
         """Read the body and check the rights. A refusal is written down too."""
@@ -225,7 +232,8 @@ class Stream:
         self._engine = engine
         self._accepted = accepted
         self._source = engine.exchange(accepted.entry).stream(accepted.call)
-        self._chunks = 0
+        self._tokens = 0
+        """Of the answer, as we estimate them."""
         self._settled = False
         self.record = accepted.record
 
@@ -270,18 +278,21 @@ class Stream:
     def _count(self, chunks: list[bytes]) -> None:
         if self.record.first_token_ms is None:
             self.record.first_token_ms = ms_since(self._accepted.started)
-        self._chunks += len(chunks)
+        whole = self._source.whole
+        self._tokens += sum(map(len, chunks)) // BYTES_PER_TOKEN if whole else len(chunks)
 
     def _take_usage(self) -> None:
         self.record.finish_reason = self._source.finish_reason
         self.record.upstream_model = self._source.model[:300]
-        self.record.take_usage(_estimated(self._source.usage, self._accepted.size, self._chunks))
+        self.record.take_usage(_estimated(self._source.usage, self._accepted.size, self._tokens))
 
     async def _fail(self, error: ProviderError) -> Problem:
         """Write the failure down. Tokens that were streamed before it were billed, so they are counted."""
         self._settled = True
         problem = Problem.of(error)
-        if self._chunks:
+        if error.usage is not None:
+            self.record.take_usage(error.usage)
+        elif self._tokens:
             self._take_usage()
         written = self._engine.settle(self.record, self._accepted.started, self._accepted, problem)
         await self._source.__aexit__()
@@ -291,9 +302,17 @@ class Stream:
     def _leave(self, fault: Problem | None) -> None:
         """The caller left, or something broke inside: the row is written while this task is being ended."""
         self._settled = True
-        if self._chunks:
+        if self._tokens:
             self._take_usage()
         self._engine.settle(self.record, self._accepted.started, self._accepted, fault, cancelled=True)
+
+
+def _legible(body: bytes) -> Any:
+    """A request's body for showing: not all are JSON."""
+    try:
+        return json.loads(body)
+    except ValueError:
+        return body.decode("utf-8", "replace")[:SHOWN]
 
 
 def _fault() -> Problem:

@@ -8,12 +8,16 @@ is its whole answer in one chunk. Every change is reported in the call's adjustm
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import reduce
+from operator import add
 from typing import Any
 
+from msgspec import Raw
+
 from connections.providers import wire
-from connections.providers.calls import JSON, Adjustment, Call, Mode, Reply
+from connections.providers.calls import JSON, Adjustment, Call, Mode, Reply, Usage
 from connections.providers.contract import Provider
-from connections.providers.errors import RequestRefused
+from connections.providers.errors import ProviderError, RequestRefused
 from connections.providers.parameters import KNOWN
 
 MAX_PARTS = 256
@@ -51,9 +55,10 @@ def _as_completion(provider: Provider, call: Call) -> Call:
     kept = _kept(call, Mode.COMPLETION)
     given = wire.plain(kept.get("stop")) or []
     stops = [given] if isinstance(given, str) else list(given)
-    if rendered.stops:
-        kept["stop"] = [*stops, *(stop for stop in rendered.stops if stop not in stops)]
     call.adjusted.append(Adjustment("messages", "sent as one prompt"))
+    if missing := [stop for stop in rendered.stops if stop not in stops]:
+        kept["stop"] = [*stops, *missing]
+        call.adjusted.append(Adjustment("stop", f"extended by {json.dumps(missing)}"))
     return replace(call, mode=Mode.COMPLETION, body={"prompt": rendered.text, **kept})
 
 
@@ -101,63 +106,113 @@ def _turn(choice: JSON, mode: Mode, place: str) -> None:
 # --- one call as several requests ----------------------------------------------------------------------------
 
 
-def parts(provider: Provider, call: Call) -> list[Call]:
-    """The requests that the call amounts to; usually one, itself."""
+def requests(provider: Provider, call: Call) -> list[Call]:
+    """The requests that the call amounts to, as the model itself takes them; usually one.
+
+    All are changed in the same way, so only the first reports it, in the call's own list.
+    """
+    return [in_own_mode(provider, part) for part in _parts(provider, call)]
+
+
+def splits(provider: Provider, call: Call) -> bool:
+    """Whether it takes more than one request."""
+    return len(_parts(provider, replace(call, adjusted=[]))) > 1
+
+
+def may_be_fewer(call: Call) -> bool:
+    """Whether an answer without some of its parts is worth having: of several choices, not of several texts."""
+    prompts = wire.plain(call.body["prompt"]) if call.mode is Mode.COMPLETION else ""
+    return "n" in call.body and (isinstance(prompts, str) or len(prompts) == 1)
+
+
+def _parts(provider: Provider, call: Call) -> list[Call]:
+    able = provider.abilities(call.target)
     if call.mode is Mode.EMBEDDING:
-        return _by_inputs(call, provider.abilities(call.target).inputs)
-    calls = _by_prompts(provider, call) if call.mode is Mode.COMPLETION else [call]
+        return _by_inputs(call, able.inputs)
+    groups = _prompt_groups(call, 1 if call.target.mode is Mode.CHAT else able.prompts)
     wanted = call.body.get("n")
-    if isinstance(wanted, int) and wanted > 1 and wanted > (most := provider.abilities(call.target).choices):
-        calls = [part for one in calls for part in _by_choices(one, wanted, most)]
-    if len(calls) > MAX_PARTS:
-        raise RequestRefused(f"This would take {len(calls)} requests to the provider; at most {MAX_PARTS} are made.")
-    return calls
+    choices = wanted if isinstance(wanted, int) else 1
+    count = len(groups) * -(-choices // able.choices)
+    if count > MAX_PARTS:
+        raise RequestRefused(f"This would take {count} requests to the provider; at most {MAX_PARTS} are made.")
+    calls = _by_prompts(call, groups)
+    if choices <= able.choices:
+        return calls
+    return [part for one in calls for part in _by_choices(one, choices, able.choices)]
 
 
-def _by_prompts(provider: Provider, call: Call) -> list[Call]:
-    most = 1 if call.target.mode is Mode.CHAT else provider.abilities(call.target).prompts
-    prompts = wire.plain(call.body["prompt"])
+def _prompt_groups(call: Call, most: int) -> list[Any]:
+    """The prompts of a completion, as they go together; one group for anything else."""
+    prompts = wire.plain(call.body["prompt"]) if call.mode is Mode.COMPLETION else ""
     if isinstance(prompts, str) or len(prompts) <= most:
+        return [prompts]
+    groups = [prompts[start : start + most] for start in range(0, len(prompts), most)]
+    return [group[0] for group in groups] if most == 1 else groups
+
+
+def _by_prompts(call: Call, groups: Sequence[Any]) -> list[Call]:
+    if len(groups) == 1:
         return [call]
-    call.adjusted.append(Adjustment("prompt", f"split into {len(prompts)} requests"))
-    return [_part(call, prompt=prompt) for prompt in prompts]
+    call.adjusted.append(Adjustment("prompt", f"split into {len(groups)} requests"))
+    return [_part(call, place, prompt=group) for place, group in enumerate(groups)]
 
 
 def _by_choices(call: Call, wanted: int, most: int) -> list[Call]:
     sizes = [min(most, wanted - start) for start in range(0, wanted, most)]
     call.adjusted.append(Adjustment("n", f"split into {len(sizes)} requests"))
-    return [_part(call, n=size if size > 1 else None) for size in sizes]
+    return [_part(call, place, n=size if size > 1 else None) for place, size in enumerate(sizes)]
 
 
 def _by_inputs(call: Call, most: int) -> list[Call]:
-    given = wire.plain(call.body["input"])
-    whole = not isinstance(given, list) or not given or isinstance(given[0], int)
-    if whole or len(given) <= most:
+    given = call.body["input"]
+    if isinstance(given, Raw) and bytes(given).count(b",") < most:
+        return [call]  # that few cannot be too many, and most calls need not be decoded to learn it
+    texts = wire.plain(given)
+    if not isinstance(texts, list) or len(texts) <= most or isinstance(texts[0], int):
         return [call]
-    starts = range(0, len(given), most)
+    starts = range(0, len(texts), most)
+    if len(starts) > MAX_PARTS:
+        raise RequestRefused(f"This model takes {most} texts at a time; send at most {most * MAX_PARTS}.")
     call.adjusted.append(Adjustment("input", f"split into {len(starts)} requests"))
-    return [_part(call, input=given[start : start + most]) for start in starts]
+    return [_part(call, place, input=texts[start : start + most]) for place, start in enumerate(starts)]
 
 
-def _part(call: Call, **changed: Any) -> Call:
-    """One of several: only the first reports what is done to its parameters, which is the same for all."""
-    return replace(call, body={**call.body, **changed}, stream=False, adjusted=[])
+def _part(call: Call, place: int, **changed: Any) -> Call:
+    adjusted: list[Adjustment] = [] if place else call.adjusted
+    return replace(call, body={**call.body, **changed}, stream=False, adjusted=adjusted)
 
 
-def merged(call: Call, replies: Sequence[Reply]) -> Reply:
-    """The answers of the parts as one, in their order, with their usage added up."""
-    first, usage = replies[0], replies[0].usage
-    for reply in replies[1:]:
-        usage += reply.usage
-    answer = json.loads(first.body)
+def merged(call: Call, replies: Sequence[Reply], failures: Sequence[ProviderError] = ()) -> Reply:
+    """The answers of the parts as one, in their order, with all that was used; `failures` are parts left out."""
+    first, answer = replies[0], json.loads(replies[0].body)
+    usage = used([reply.usage for reply in replies] + [error.usage for error in failures if error.usage])
     name = "choices" if call.mode in {Mode.CHAT, Mode.COMPLETION} else "data"
     answer[name] = [item for reply in replies for item in json.loads(reply.body)[name]]
     for index, item in enumerate(answer[name]):
         if "index" in item:
             item["index"] = index
-    if "usage" in answer or usage.prompt_tokens is not None:
-        answer["usage"] = usage.as_openai()
+    if failures:
+        call.adjusted.append(Adjustment("n", f"reduced to {len(answer[name])}: {failures[0].message}"))
+    answer.pop("usage", None)
+    if told := _told(call.mode, usage):
+        answer["usage"] = told
     return Reply(wire.encode(answer), usage, first.finish_reason, first.model)
+
+
+def used(parts: Iterable[Usage]) -> Usage:
+    """All of it together."""
+    return reduce(add, parts)
+
+
+def _told(mode: Mode, usage: Usage) -> JSON:
+    """Usage as answers of this mode tell it; empty: not known, or nothing to tell."""
+    if not usage.prompt_tokens:
+        return {}
+    told = usage.as_openai()
+    if mode is not Mode.IMAGE:
+        return told
+    counts = {"input_tokens": usage.prompt_tokens, "output_tokens": usage.completion_tokens or 0}
+    return {**counts, "total_tokens": told["total_tokens"]}
 
 
 # --- a whole answer as a stream ------------------------------------------------------------------------------
@@ -178,7 +233,7 @@ def chunks_of(call: Call, reply: Reply) -> Iterable[bytes]:
             over["text"] = ""
         yield wire.encode({**head, "choices": [begun]})
         yield wire.encode({**head, "choices": [over]})
-    if call.wants_usage:
+    if call.wants_usage and reply.usage.prompt_tokens is not None:
         yield wire.encode({**head, "choices": [], "usage": reply.usage.as_openai()})
 
 
