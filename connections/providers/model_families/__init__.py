@@ -8,11 +8,16 @@ from collections.abc import Mapping
 
 from connections.providers.model_families.claude_messages import ClaudeMessages
 from connections.providers.model_families.claude_text import ClaudeText
+from connections.providers.model_families.cohere_chat import CohereChat
+from connections.providers.model_families.cohere_embed import CohereEmbed
 from connections.providers.model_families.cohere_text import CohereText
 from connections.providers.model_families.family import Family
 from connections.providers.model_families.jurassic import Jurassic2
 from connections.providers.model_families.llama import Llama2, Llama3
 from connections.providers.model_families.mistral import Mistral, MistralChat
+from connections.providers.model_families.stability import SDXL, StableImage
+from connections.providers.model_families.titan_embed import TitanEmbed, TitanEmbedImage
+from connections.providers.model_families.titan_image import TitanImage
 from connections.providers.model_families.titan_text import TitanText
 
 _ALL = (
@@ -20,11 +25,18 @@ _ALL = (
     ClaudeMessages(),
     Jurassic2(),
     CohereText(),
+    CohereChat(),
+    CohereEmbed(),
     TitanText(),
+    TitanEmbed(),
+    TitanEmbedImage(),
+    TitanImage(),
     Mistral(),
     MistralChat(),
     Llama2(),
     Llama3(),
+    SDXL(),
+    StableImage(),
 )
 FAMILIES: Mapping[str, Family] = {family.name: family for family in _ALL}
 """By the name that an admin chooses where a model's id does not tell."""

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from connections.providers.calls import JSON, Adjustment, Call
+from connections.providers.calls import JSON, Adjustment, Call, Target
 from connections.providers.model_families.family import TextFamily, Told, length_set, list_of, text_of
 from connections.providers.parameters import ParameterTable, Rule
+from connections.providers.prompt_formats import guess
 
 HUMAN, ASSISTANT = "\n\nHuman:", "\n\nAssistant:"
 DEFAULT_LENGTH = 4096
@@ -13,7 +14,6 @@ DEFAULT_LENGTH = 4096
 
 class ClaudeText(TextFamily):
     name = "claude-text"
-    prompt_format = "claude"
     parameters = ParameterTable.of(
         "top_k",
         "top_p",
@@ -22,6 +22,11 @@ class ClaudeText(TextFamily):
         temperature=Rule(minimum=0, maximum=1),
     )
     reasons = {"stop_sequence": "stop", "max_tokens": "length"}
+
+    def format_for(self, target: Target) -> str:
+        """Only the last of them knows instructions outside the human's turns."""
+        guessed = guess(target.known_as)
+        return guessed if guessed in {"claude", "claude-2.1"} else "claude"
 
     def body(self, call: Call) -> JSON:
         given = self.parameters_for(call.target).apply(call)

@@ -18,6 +18,8 @@ from connections.providers.shapes import ShapedReader, completion_reply, decoded
 from connections.providers.wire import count
 
 NOT_TOLD = Usage()
+PICTURE = "data:image/"
+"""How what is to be embedded begins where it is a picture."""
 METRICS = "amazon-bedrock-invocationMetrics"
 """What Bedrock adds to the last chunk of any family's stream."""
 
@@ -92,7 +94,8 @@ class Told(NamedTuple):
 
     text: str
     reason: Any = None
-    index: int = 0
+    place: int = 0
+    """Which of the answers it belongs to."""
 
 
 class TextFamily(Family):
@@ -101,6 +104,8 @@ class TextFamily(Family):
     mode = Mode.COMPLETION
     prompt_format: ClassVar[str] = "plain"
     """How a conversation is written down, unless the model's options say otherwise."""
+    begin: ClassVar[str] = ""
+    """What a prompt begins with, where the host does not add it."""
     reasons: ClassVar[Mapping[str, str]] = {}
     """What it calls the reasons for which a text ends, in OpenAI's words."""
     failures: ClassVar[frozenset[str]] = frozenset()
@@ -111,7 +116,9 @@ class TextFamily(Family):
 
     def prompt(self, call: Call) -> Rendered:
         name = call.target.options.get("prompt_format") or self.format_for(call.target)
-        return prompt_formats.render(replace(call, target=replace(call.target, options={"prompt_format": name})))
+        target = replace(call.target, options={"prompt_format": name})
+        rendered = prompt_formats.render(replace(call, target=target))
+        return replace(rendered, text=self.begin + rendered.text.lstrip()) if self.begin else rendered
 
     def answers(self, content: Mapping[str, Any]) -> Iterable[Told]:
         """The texts of a whole answer."""
@@ -184,15 +191,15 @@ class TextReader(ShapedReader):
         return [made for told in self._family.pieces(chunk) for made in self._piece(told)]
 
     def _piece(self, told: Told) -> list[bytes]:
-        if told.index in self._ended:
+        if told.place in self._ended:
             return []
-        scissors = self._scissors.setdefault(told.index, Scissors(self._stops))
+        scissors = self._scissors.setdefault(told.place, Scissors(self._stops))
         text = scissors.feed(told.text)
         if not told.reason and not scissors.stopped:
-            return self._text(text, told.index)
-        self._ended.add(told.index)
+            return self._text(text, told.place)
+        self._ended.add(told.place)
         finish = "stop" if scissors.stopped else self._family.finish_of(told.reason)
-        return [*self._text(text + scissors.rest(), told.index), *self._finish(finish, told.index)]
+        return [*self._text(text + scissors.rest(), told.place), *self._finish(finish, told.place)]
 
 
 # --- what is asked, and where texts stop ---------------------------------------------------------------------
@@ -202,6 +209,16 @@ def text_of(prompt: Any) -> str:
     """The one prompt of a request; more than one are several requests (`Abilities.prompts`)."""
     given = wire.plain(prompt)
     return str(given[0]) if isinstance(given, list) else str(given)
+
+
+def text_in(message: Mapping[str, Any]) -> str:
+    """The content of one message as one text, for models that know no other."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    if any(part.get("type") != "text" for part in content):
+        raise RequestRefused("This model takes plain text only: no images.", status=400)
+    return "\n".join(part["text"] for part in content)
 
 
 def texts_of(call: Call) -> list[str]:

@@ -16,6 +16,7 @@ MAX_LENGTH = 2048
 class Llama2(TextFamily):
     name = "llama2"
     prompt_format = "llama-2"
+    begin = "<s>"
     parameters = ParameterTable.of(
         "stop",
         max_tokens=Rule("max_gen_len", maximum=MAX_LENGTH),
@@ -50,3 +51,4 @@ class Llama2(TextFamily):
 class Llama3(Llama2):
     name = "llama3"
     prompt_format = "llama-3"
+    begin = "<|begin_of_text|>"

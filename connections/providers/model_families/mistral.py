@@ -1,12 +1,12 @@
 """Mistral's models: the open ones continue a text, Large chats in nearly OpenAI's way."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from connections.providers import wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Target, Usage
 from connections.providers.contract import EventReader
-from connections.providers.errors import RequestRefused
 from connections.providers.model_families.family import (
     NOT_TOLD,
     Family,
@@ -16,9 +16,11 @@ from connections.providers.model_families.family import (
     list_of,
     metrics_of,
     refusal_in,
+    text_in,
     text_of,
 )
 from connections.providers.parameters import ParameterTable, Rule
+from connections.providers.prompt_formats import Rendered
 from connections.providers.shapes import ShapedReader, chat_reply, decoded, mapping, mappings, string
 
 REASONS: Mapping[str, str] = {"stop": "stop", "length": "length", "model_length": "length", "tool_calls": "tool_calls"}
@@ -31,6 +33,12 @@ class Mistral(TextFamily):
     name = "mistral"
     parameters = ParameterTable.of("max_tokens", "stop", "top_k", "top_p", temperature=Rule(minimum=0, maximum=1))
     reasons = REASONS
+    begin = "<s>"
+
+    def prompt(self, call: Call) -> Rendered:
+        """The newer template puts instructions before the user's last words, not the first."""
+        newer = (call.target.options.get("prompt_format") or self.format_for(call.target)) == "mistral-v3"
+        return super().prompt(_with_instructions_last(call) if newer else call)
 
     def format_for(self, target: Target) -> str:
         return "mistral-v3" if any(part in target.known_as for part in NEWER_FORMAT) else "mistral-v1"
@@ -83,6 +91,18 @@ class MistralChat(Family):
         return ChatReader(secrets, call.wants_usage)
 
 
+def _with_instructions_last(call: Call) -> Call:
+    messages: list[JSON] = wire.plain(call.body["messages"])
+    system = [message for message in messages if message["role"] in {"system", "developer"}]
+    others = [message for message in messages if message not in system]
+    asked = [place for place, message in enumerate(others) if message["role"] == "user"]
+    if not system or not asked:
+        return call
+    texts = "\n\n".join(text_in(message) for message in [*system, others[asked[-1]]])
+    others[asked[-1]] = {"role": "user", "content": texts}
+    return replace(call, body={**call.body, "messages": others})
+
+
 class ChatReader(ShapedReader):
     """Chunks that carry a `message` or a `delta`, with tool calls whole."""
 
@@ -111,13 +131,8 @@ class ChatReader(ShapedReader):
 
 def _message(message: JSON) -> JSON:
     """Content as one text: this route knows no parts."""
-    content = message.get("content")
-    if isinstance(content, list):
-        if any(part.get("type") != "text" for part in content):
-            raise RequestRefused("This model takes plain text only: no images.", status=400)
-        content = "\n".join(part["text"] for part in content)
     role = "system" if message["role"] == "developer" else message["role"]
-    return {**message, "role": role, "content": content or ""}
+    return {**message, "role": role, "content": text_in(message)}
 
 
 def _tool_choice(call: Call, choice: Any) -> str:
