@@ -4,8 +4,10 @@ from connections.providers.calls import Mode, ModelInfo
 
 SEES = frozenset({"vision", "tools", "json_schema", "system"})
 REASONS = SEES | {"reasoning"}
-NOT_CALLED = ("audio", "dall-e", "image", "moderation", "realtime", "sora", "transcribe", "tts", "whisper")
-"""Parts of the ids of models for sound, pictures and films, which have their own routes."""
+DRAWS = ("dall-e", "gpt-image", "chatgpt-image")
+"""Parts of the ids of models for pictures."""
+NOT_CALLED = ("audio", "computer-use", "moderation", "realtime", "sora", "transcribe", "tts", "whisper")
+"""Parts of the ids of models for sound and films and for using a computer, which are called in other ways."""
 
 
 def _current(name: str, context: int | None = None, max_output: int | None = None) -> ModelInfo:
@@ -37,6 +39,11 @@ def _embedding(name: str, can: frozenset[str]) -> ModelInfo:
     return ModelInfo(name, Mode.EMBEDDING, family="text-embedding", context=8192, capabilities=can)
 
 
+def _image(name: str, lifecycle: str = "", ends: str = "") -> ModelInfo:
+    replacement = "gpt-image-2.5-flare" if lifecycle else ""
+    return ModelInfo(name, Mode.IMAGE, family="image", lifecycle=lifecycle, ends=ends, replacement=replacement)
+
+
 CATALOGUE = (
     _current("gpt-6.1-sol"),
     _current("gpt-6.1-terra"),
@@ -50,6 +57,9 @@ CATALOGUE = (
     _current("gpt-5.4"),
     _current("gpt-5.4-mini"),
     _current("gpt-5.2", 400_000, 128_000),
+    _image("gpt-image-2.5-sunburst"),
+    _image("gpt-image-2.5-flare"),
+    _image("gpt-image-2"),
     _embedding("text-embedding-3-small", frozenset({"embedding_dimensions"})),
     _embedding("text-embedding-3-large", frozenset({"embedding_dimensions"})),
     _embedding("text-embedding-ada-002", frozenset()),
@@ -63,6 +73,11 @@ CATALOGUE = (
     _ending("gpt-5-pro", "2026-12-11", "gpt-6.1-sol", 400_000, 272_000),
     _ending("o3", "2026-12-11", "gpt-5.5", 200_000, 100_000),
     _ending("o3-pro", "2026-12-11", "gpt-6.1-sol", 200_000, 100_000),
+    _image("gpt-image-1.5", "deprecated", "2026-12-01"),
+    _image("gpt-image-1-mini", "deprecated", "2026-12-01"),
+    _image("gpt-image-1", "retired", "2026-10-23"),
+    _image("dall-e-3", "retired", "2026-05-12"),
+    _image("dall-e-2", "retired", "2026-05-12"),
     _retired("gpt-4.1-nano", "2026-10-23", "gpt-5.4-mini"),
     _retired("o4-mini", "2026-10-23", "gpt-5.4-mini"),
     _retired("o3-mini", "2026-10-23", "gpt-5.4-mini"),
