@@ -35,13 +35,21 @@ LOOK_EVERY = 0.25
 GenerationPermission = Allows(Permission.USE_MODELS, scope=Scope.GENERATE)
 
 
-class JobSerializer(serializers.ModelSerializer[Job]):
+class ListedJobSerializer(serializers.ModelSerializer[Job]):
+    """Without its result, which can have megabytes."""
+
     class Meta:
         model = Job
         fields = (
-            "id", "mode", "model", "state", "progress", "result", "error", "request_id", "cancel_requested",
+            "id", "mode", "model", "state", "progress", "error", "request_id", "cancel_requested",
             "created_at", "started_at", "finished_at", "deadline",
         )  # fmt: skip
+        read_only_fields = fields
+
+
+class JobSerializer(ListedJobSerializer):
+    class Meta(ListedJobSerializer.Meta):
+        fields = (*ListedJobSerializer.Meta.fields, "result")  # type: ignore[assignment] # one more
         read_only_fields = fields
 
 
@@ -52,23 +60,24 @@ class JobFilter(django_filters.FilterSet):
 
 
 class GenerationList(generics.ListAPIView[Job]):
-    """One's own jobs, newest first; POST accepts a new one."""
+    """One's own jobs, newest first and without their results; POST accepts a new one."""
 
     permission_classes = (GenerationPermission,)
-    serializer_class = JobSerializer
+    serializer_class = ListedJobSerializer
     filterset_class = JobFilter
     queryset = Job.objects.none()
     request: KeyRequest
     page_ordering = ("-created_at", "-id")
 
     def get_queryset(self) -> Any:
-        return Job.objects.visible_to(self.request.auth)
+        return Job.objects.visible_to(self.request.auth).defer("request", "result")
 
     @extend_schema(request=OpenApiTypes.OBJECT, responses={202: JobSerializer})
     def post(self, request: KeyRequest) -> Response:
         """Accept a call in the shape of `/v1`. 202 means it will run.
 
-        What is asked stands in `messages`, `prompt`, `input`, or `query` and `documents`.
+        What is asked stands in `messages` (chats), `prompt` (completions, pictures), `input` (embeddings), or
+        `query` and `documents` (reranking). A result of more than 16 MiB is not kept: the job fails then.
         """
         given: Any = request.data
         model = _model_of(given, request)

@@ -22,6 +22,7 @@ from access.principal import Principal
 from access.threads import in_thread
 from connections.providers.calls import Mode
 from gateway.assembling import Assembly
+from gateway.bodies import STREAMED
 from gateway.envelope import Problem, new_request_id
 from gateway.models import Job
 from gateway.pipeline import Engine, Prompt, engine
@@ -36,6 +37,8 @@ MAX_CLAIMS = 3
 INSISTENCE = 8
 """Seconds for which a job's end is tried to be written; less than what is left of a lease."""
 SWEPT_AT_ONCE = 500
+MAX_RESULT = 16 * 2**20
+"""Bytes of a result that is kept; pictures can be large."""
 
 Announce = Callable[[str], Any]
 logger = logging.getLogger(__name__)
@@ -180,16 +183,27 @@ async def _ask(running: Engine, job: Job, request_id: str, assembly: Assembly) -
     mode = Mode(job.mode)
     principal = await _insist(_principal, job)
     body = dict(job.request)
-    if mode is not Mode.EMBEDDING:
+    if mode in STREAMED:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     prompt = Prompt(principal, mode, json.dumps(body).encode(), "generation", request_id)
-    if mode is Mode.EMBEDDING:
-        whole: dict[str, Any] = json.loads((await running.ask(prompt)).body)
-        return whole
+    if mode not in STREAMED:
+        return result_of((await running.ask(prompt)).body)
     async with running.stream(prompt) as stream:
         async for chunk in stream:
             assembly.feed(chunk)
     return assembly.whole()
+
+
+def result_of(answer: bytes) -> dict[str, Any]:
+    """The answer as it is stored. Raises Problem for one that is too large."""
+    if len(answer) > MAX_RESULT:
+        raise Problem(
+            "invalid_value",
+            f"The result is larger than the {MAX_RESULT // 2**20} MiB that are kept. "
+            "Ask for fewer or smaller pictures or texts, or for pictures by their address (response_format url).",
+        )
+    whole: dict[str, Any] = json.loads(answer)
+    return whole
 
 
 async def _keep(held: Claim, assembly: Assembly) -> None:

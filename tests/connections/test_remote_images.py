@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from connections import addresses, remote_images
+from connections import remote_images
 from connections.exchange import Exchange
 from connections.providers.calls import Call, Mode, Target
 from connections.providers.compatible import OpenAICompatible
@@ -171,16 +171,14 @@ async def test_addresses_that_nobody_may_fetch_are_refused(asking, upstream, add
     assert upstream.requests == []
 
 
-async def test_what_connections_may_reach_is_not_for_callers(upstream):
-    """The upstream listens on loopback, which this deployment allows to connections."""
-    async with Transport() as open_to_connections, Transport(guard=addresses.pictures_guard()) as for_pictures:
-        upstream.script(picture())
-        assert await remote_images.fetched(open_to_connections, [url(upstream)])
+async def test_what_connections_may_reach_is_not_for_callers(asking, upstream, settings):
+    """The provider itself is on loopback, which this deployment allows to connections."""
+    settings.PICTURE_ADDRESSES = []
 
-        with pytest.raises(RequestRefused, match="not allowed"):
-            await remote_images.fetched(for_pictures, [url(upstream)])
+    with pytest.raises(RequestRefused, match="not allowed"):
+        await asking().ask(showing(url(upstream)))
 
-    assert len(upstream.requests) == 1
+    assert upstream.requests == []
 
 
 # --- pictures in answers

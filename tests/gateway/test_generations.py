@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from access.models import User
 from gateway.models import Job, Usage
@@ -160,3 +161,54 @@ def test_killing_the_worker_loses_and_doubles_nothing(ready, workers, upstream):
     assert [job["state"] for job in found] == ["succeeded"] * 20
     assert len({job["request_id"] for job in found}) == 20
     assert Usage.objects.filter(source="generation", state="ok").count() == 20
+
+
+@pytest.fixture
+def drawing(ready, connect, analysts) -> Mesh:
+    connect("compatible", {"flux": "image", "bge": "rerank"}, group=analysts)
+    ready.refresh()
+    return ready
+
+
+def test_pictures_and_rerankings_are_made_in_the_background(drawing, workers, upstream):
+    workers.start_worker()
+
+    picture = drawing.post(ADDRESS, {"model": "compatible/flux", "prompt": "A fish", "n": 2})
+    ranking = drawing.post(ADDRESS, {"model": "compatible/bge", "query": "red", "documents": ["a bird", "red"]})
+    pictures, ranked = ended(drawing, picture.json), ended(drawing, ranking.json)
+
+    assert (picture.json["mode"], ranking.json["mode"]) == ("image", "rerank")
+    assert [len(item["b64_json"]) > 50 for item in pictures["result"]["data"]] == [True, True]
+    assert [item["index"] for item in ranked["result"]["results"]] == [1, 0]
+    assert Usage.objects.get(request_id=pictures["request_id"]).images == 2
+
+
+def test_a_list_of_jobs_leaves_their_results_out(drawing):
+    job = Job.objects.create(
+        owner=User.objects.get(username="alice"),
+        mode="image",
+        model="compatible/flux",
+        request={},
+        deadline=timezone.now(),
+        state=Job.State.SUCCEEDED,
+        result={"data": [{"b64_json": "x" * 1000}]},
+    )
+
+    assert "result" not in drawing.get(ADDRESS).json["results"][0]
+    assert drawing.get(f"{ADDRESS}{job.pk}/").json["result"] == job.result
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"model": "compatible/flux"}, "prompt"),
+        ({"model": "compatible/flux", "prompt": "A fish", "size": "big"}, "size"),
+        ({"model": "compatible/bge", "query": "red"}, "query"),
+        ({"model": "compatible/bge", "query": "red", "documents": []}, "documents"),
+    ],
+)
+def test_bad_pictures_and_rerankings_are_not_accepted(drawing, body, param):
+    answer = drawing.post(ADDRESS, body)
+
+    assert (answer.status, answer.error["param"]) == (400, param)
+    assert not Job.objects.exists()

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 
 from connections.providers.calls import Mode
 from gateway import jobs
+from gateway.envelope import Problem
 from gateway.models import Job
 
 pytestmark = pytest.mark.django_db
@@ -167,3 +168,9 @@ async def test_a_moment_without_the_database_loses_no_result(job):
 
     assert await jobs._insist(work, "kept") == "kept"
     assert len(tries) == 3
+
+
+def test_a_result_that_is_too_large_is_not_kept():
+    assert jobs.result_of(b'{"data": []}') == {"data": []}
+    with pytest.raises(Problem, match="larger than the 16 MiB"):
+        jobs.result_of(b" " * (jobs.MAX_RESULT + 1))

@@ -1,5 +1,8 @@
 """The ledger's page and API: who sees what, in which pieces."""
 
+import csv
+import io
+
 import pytest
 from django.urls import reverse
 
@@ -106,3 +109,50 @@ def test_the_api_tells_the_same(client, alice, bob, calls, key_for):
 
     assert [(row["request_id"], row["cost"]) for row in found] == [("req_alice_0", 12)]
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "state")
+
+
+def test_pictures_and_search_units_are_shown(client, alice, calls):
+    calls(alice, images=3, search_units=2)
+    client.force_login(alice)
+
+    response = client.get(reverse("usage"))
+
+    totals = response.context["totals"]
+    assert (totals["images"], totals["searches"]) == (3, 2)
+    assert "3 pictures" in response.text
+    assert "2 search units" in response.text
+
+
+def table(response):
+    return list(csv.DictReader(io.StringIO(b"".join(response.streaming_content).decode())))
+
+
+def test_the_calls_can_be_taken_away_as_csv(client, alice, bob, calls):
+    calls(alice, 2, images=3, adjusted=["n split into 2 requests", "top_k dropped"])
+    calls(bob)
+    client.force_login(alice)
+
+    response = client.get(reverse("usage-export"), {"period": "7d"})
+    rows = table(response)
+
+    assert response["Content-Disposition"].startswith('attachment; filename="usage-7d-')
+    assert sorted(row["request_id"] for row in rows) == ["req_alice_0", "req_alice_1"]
+    assert (rows[0]["images"], rows[0]["adjusted"]) == ("3", "n split into 2 requests; top_k dropped")
+
+
+@pytest.mark.parametrize("text", ["=HYPERLINK()", "+1", "-1", "@x", "\tx", "\rx"])
+def test_no_cell_is_one_that_a_spreadsheet_runs(client, alice, calls, text):
+    calls(alice, upstream_model=text)
+    client.force_login(alice)
+
+    [row] = table(client.get(reverse("usage-export")))
+
+    assert row["upstream_model"] == f"'{text}"
+
+
+def test_the_export_has_the_filters_of_the_page(client, alice, calls):
+    calls(alice, 1, state="error")
+    client.force_login(alice)
+
+    assert table(client.get(reverse("usage-export"), {"state": "ok"})) == []
+    assert client.get(reverse("usage-export"), {"period": "1y"}).status_code == 400

@@ -1,0 +1,34 @@
+"""`/v1` in the OpenAPI document."""
+
+import pytest
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+from gateway import asgi, bodies
+
+
+@pytest.fixture(scope="module")
+def schema(django_db_setup, django_db_blocker):
+    with django_db_blocker.unblock():
+        return SchemaGenerator().get_schema(request=None, public=True)
+
+
+def test_the_document_is_valid_and_names_every_route(schema):
+    validate_schema(schema)
+    assert {*asgi.MODES, asgi.MODELS} <= set(schema["paths"])
+
+
+@pytest.mark.parametrize("path", asgi.MODES)
+def test_a_route_says_what_it_takes(schema, path):
+    mode = asgi.MODES[path]
+    body = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    assert body["required"] == ["model", *bodies.CONTENT_OF[mode]]
+    assert ("stream" in body["properties"]) == (mode in bodies.STREAMED)
+
+
+def test_limits_are_told(schema):
+    body = schema["paths"]["/v1/images/generations"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+
+    assert (body["properties"]["n"]["minimum"], body["properties"]["n"]["maximum"]) == (1, 10)
+    assert body["properties"]["prompt"] == {"type": "string"}
