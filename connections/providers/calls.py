@@ -29,6 +29,8 @@ class Framing(StrEnum):
     """One JSON text per line."""
     NUL = "nul"
     """JSON texts, each followed by a zero byte."""
+    EVENT_STREAM = "event_stream"
+    """AWS's binary messages (`application/vnd.amazon.eventstream`)."""
 
 
 @dataclass(frozen=True, slots=True)

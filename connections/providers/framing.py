@@ -2,12 +2,20 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from struct import error as StructError  # noqa: N812 - it is a class
+from struct import unpack_from
 from typing import Protocol
+from zlib import crc32
 
 from connections.providers.calls import Frame, Framing
 from connections.providers.errors import BadReply
 
 MAX_EVENT = 1024 * 1024
+PRELUDE = 12
+"""Bytes before a binary message's headers: its length, theirs, a checksum."""
+VALUES: Mapping[int, int] = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
+"""Bytes of a header's value, by its type; those of the other two tell their length."""
+TEXT = 7
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -86,6 +94,77 @@ class Delimited:
         return found
 
 
+class EventStream:
+    """AWS's binary messages: lengths, headers, payload, and a checksum over each. An event's name is its type.
+
+    Exceptions are called `exception:<type>`; errors, which have no payload, `error:<code>` with their words.
+    """
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+
+    def feed(self, data: bytes) -> list[Frame]:
+        self._pending += data
+        found = []
+        while (size := self._next_size()) and len(self._pending) >= size:
+            found.append(_message(bytes(self._pending[:size])))
+            del self._pending[:size]
+        return found
+
+    def end(self) -> list[Frame]:
+        """Half a message says nothing: whether the stream may end here is its reader's matter."""
+        self._pending.clear()
+        return []
+
+    def _next_size(self) -> int:
+        """Bytes of the next message; 0: not known yet. What is announced is believed only with its checksum."""
+        if len(self._pending) < PRELUDE:
+            return 0
+        size, headers, checksum = unpack_from(">III", self._pending)
+        if crc32(self._pending[:8]) != checksum:
+            raise BadReply("The provider sent a stream message with a wrong checksum.")
+        if not PRELUDE + headers + 4 <= size:
+            raise BadReply("The provider sent a stream message with a wrong length.")
+        _check_size(size)
+        return int(size)
+
+
+def _message(message: bytes) -> Frame:
+    (checksum,) = unpack_from(">I", message, len(message) - 4)
+    if crc32(message[:-4]) != checksum:
+        raise BadReply("The provider sent a stream message with a wrong checksum.")
+    (length,) = unpack_from(">I", message, 4)
+    headers = _headers(message[PRELUDE : PRELUDE + length])
+    payload = message[PRELUDE + length : -4]
+    match headers.get(":message-type"):
+        case "exception":
+            return Frame(f"exception:{headers.get(':exception-type', '')}", payload)
+        case "error":
+            return Frame(f"error:{headers.get(':error-code', '')}", headers.get(":error-message", "").encode())
+    return Frame(headers.get(":event-type", ""), payload)
+
+
+def _headers(data: bytes) -> dict[str, str]:
+    """The headers that are texts; all others are passed over."""
+    found, at = {}, 0
+    try:
+        while at < len(data):
+            name = data[at + 1 : at + 1 + data[at]].decode()
+            at += 1 + data[at]
+            kind, at = data[at], at + 1
+            size = VALUES.get(kind)
+            if size is None:
+                size, at = unpack_from(">H", data, at)[0], at + 2
+            if kind == TEXT:
+                found[name] = data[at : at + size].decode()
+            at += size
+    except (IndexError, ValueError, StructError) as error:
+        raise BadReply("The provider sent a stream message with headers that cannot be read.") from error
+    if at != len(data):
+        raise BadReply("The provider sent a stream message with headers that cannot be read.")
+    return found
+
+
 def reader(framing: Framing) -> FrameReader:
     return _READERS[framing]()
 
@@ -122,4 +201,5 @@ _READERS: Mapping[Framing, Callable[[], FrameReader]] = {
     Framing.SSE: SSE,
     Framing.NDJSON: partial(Delimited, b"\n"),
     Framing.NUL: partial(Delimited, b"\0"),
+    Framing.EVENT_STREAM: EventStream,
 }
