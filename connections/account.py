@@ -9,12 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from uuid import UUID
 
 import pydantic
 from django.core.exceptions import ValidationError
 from pydantic import SecretStr
 
 from connections.addresses import check_url
+from connections.models import NotLent, lent_to
 from connections.providers.contract import Provider
 from connections.providers.errors import AddressRefused
 from connections.providers.settings import ProviderSettings
@@ -38,9 +40,11 @@ class Account:
     kind: type[Provider]
     settings: dict[str, Any]
     secrets: dict[str, Any] = field(default_factory=dict, repr=False)
+    lent: Mapping[str, Provider] = field(default_factory=dict, repr=False)
+    """By other connections that the settings point to."""
 
     def provider(self) -> Provider:
-        return self.kind(self.kind.Settings.model_validate({**self.settings, **self.secrets}))
+        return self.kind(self.kind.Settings.model_validate({**self.settings, **self.secrets}), self.lent)
 
 
 def settle(
@@ -64,7 +68,9 @@ def settle(
     public = model.model_dump(mode="json", exclude=set(kind.Settings.secret_names()))
     if sent_to is not None and _target_moved(kind, sent_to, public):
         _demand_again(kind, kept)
-    account = Account(kind, public, _plain_secrets(model))
+    lent = _lent(kind, public)
+    public |= {name: str(UUID(public[name])) for name in lent}  # in one spelling
+    account = Account(kind, public, _plain_secrets(model), lent)
     check_addresses(account)
     return account
 
@@ -122,6 +128,13 @@ def _sentence(kind: type[Provider], problem: str, message: str) -> str:
         return f"{kind.label} has no setting of this name."
     text = message.removeprefix("Value error, ").rstrip(".")
     return f"{text[:1].upper()}{text[1:]}."
+
+
+def _lent(kind: type[Provider], settings: Mapping[str, Any]) -> Mapping[str, Provider]:
+    try:
+        return lent_to(kind, settings)
+    except NotLent as error:
+        raise SettingsRefused({error.setting: str(error)}) from None
 
 
 def _target_moved(kind: type[Provider], before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

@@ -3,6 +3,7 @@
 import types
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import partial
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from django import forms
@@ -10,6 +11,8 @@ from django.core.exceptions import ValidationError
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
+
+from connections.models import Connection
 
 KEPT = "•••• kept"
 
@@ -78,6 +81,8 @@ def field_for(info: FieldInfo, *, secret: bool, stored: bool) -> forms.Field:
     if secret:
         return _secret_field(kind, _extra(info), stored, common)
     common["initial"] = None if info.default is PydanticUndefined else info.default
+    if lender := _extra(info).get("connection"):
+        return forms.ChoiceField(choices=partial(_lenders, lender), **common)
     choices = _choices(kind)
     if choices:
         return forms.ChoiceField(choices=choices, **{**common, "required": True})
@@ -122,6 +127,12 @@ def _bare(annotation: Any) -> Any:
     if get_origin(annotation) in (Union, types.UnionType):
         return _bare(next(part for part in get_args(annotation) if part is not types.NoneType))
     return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def _lenders(kind: str) -> list[tuple[str, str]]:
+    """The connections of this kind; none is chosen where there is no need."""
+    rows = Connection.objects.filter(kind=kind)
+    return [("", "–"), *((str(row.pk), f"{row.name} (paused)" if row.paused else row.name) for row in rows)]
 
 
 def _choices(kind: Any) -> list[tuple[str, str]]:

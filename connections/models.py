@@ -3,7 +3,9 @@
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from uuid import UUID
 
+import pydantic
 from django.contrib.auth.models import Group
 from django.db import models
 from django.db.models.functions import Lower
@@ -28,12 +30,43 @@ class State(models.TextChoices):
     PAUSED = "paused", "Paused"
 
 
+class NotLent(LookupError):
+    """A connection points to another one that cannot lend it anything. The text says what to do."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(problem)
+        self.setting = setting
+
+
 class ConnectionQuerySet(models.QuerySet["Connection"]):
     def visible_to(self, user: User) -> "ConnectionQuerySet":
         return self.all() if user.may(Permission.VIEW_CONNECTIONS) else self.none()
 
     def running(self) -> "ConnectionQuerySet":
         return self.filter(paused=False)
+
+    def lenders(self, kind: type[Provider], settings: Mapping[str, Any]) -> dict[str, "Connection"]:
+        """The connections that these settings point to, by the setting's name. Raises NotLent."""
+        wanted = {name: lender for name, lender in kind.Settings.lender_kinds().items() if settings.get(name)}
+        return {name: self._lender(name, lender, settings[name]) for name, lender in wanted.items()}
+
+    def _lender(self, setting: str, kind: str, given: Any) -> "Connection":
+        try:
+            found = self.filter(pk=UUID(str(given)), kind=kind).first()
+        except ValueError:
+            found = None
+        if found is None:
+            raise NotLent(setting, "The shared connection does not exist. Choose another one.")
+        if found.paused:
+            raise NotLent(setting, f"The shared connection “{found.name}” is paused. Resume it, or choose another one.")
+        return found
+
+    def borrowers(self, lender: "Connection") -> list["Connection"]:
+        """The connections whose settings point to this one."""
+        settings = {kind: provider.Settings.lender_kinds() for kind, provider in registry.providers().items()}
+        names = {kind: [name for name, of in lends.items() if of == lender.kind] for kind, lends in settings.items()}
+        rows = self.filter(kind__in=[kind for kind, found in names.items() if found])
+        return [row for row in rows if str(lender.pk) in [row.settings.get(name) for name in names[row.kind]]]
 
 
 class Connection(models.Model):
@@ -95,13 +128,26 @@ class Connection(models.Model):
         self.sealed = secrets.seal(values, self._binding) if values else b""
 
     def provider(self) -> Provider:
-        """The adapter, ready for calls. Raises `secrets.Unreadable` and pydantic's ValidationError."""
+        """The adapter, ready for calls. Raises `secrets.Unreadable`, pydantic's ValidationError and NotLent."""
         kind = self.provider_class
-        return kind(kind.Settings.model_validate({**self.settings, **self.credential()}))
+        settings = kind.Settings.model_validate({**self.settings, **self.credential()})
+        return kind(settings, lent_to(kind, self.settings))
 
     @property
     def shown_state(self) -> str:
         return State.PAUSED if self.paused else self.state
+
+
+def lent_to(kind: type[Provider], settings: Mapping[str, Any]) -> dict[str, Provider]:
+    """What other connections lend to one with these settings. Raises NotLent."""
+    return {name: _lent(name, lender) for name, lender in Connection.objects.lenders(kind, settings).items()}
+
+
+def _lent(setting: str, lender: Connection) -> Provider:
+    try:
+        return lender.provider()
+    except (secrets.Unreadable, pydantic.ValidationError, LookupError) as error:
+        raise NotLent(setting, f"The shared connection “{lender.name}” cannot be used: see its own page.") from error
 
 
 class ModelQuerySet(models.QuerySet["Model"]):

@@ -40,8 +40,16 @@ class Row:
     def facts(self) -> list[tuple[str, str]]:
         """The provider's settings that are set, by title; secrets are not among them."""
         fields = self.kind.Settings.model_fields if self.kind else {}
-        values = self.connection.settings
+        values = self.connection.settings | self._lenders
         return [(info.title or name, _readable(values[name])) for name, info in fields.items() if values.get(name)]
+
+    @property
+    def _lenders(self) -> dict[str, str]:
+        """The names of the connections that it borrows from, by setting."""
+        names = self.kind.Settings.lender_kinds() if self.kind else {}
+        ids = {name: self.connection.settings[name] for name in names if self.connection.settings.get(name)}
+        known = {str(row.pk): row.name for row in Connection.objects.filter(pk__in=ids.values())} if ids else {}
+        return {name: known.get(pk, "a connection that is gone") for name, pk in ids.items()}
 
     @property
     def state_label(self) -> str:

@@ -161,14 +161,19 @@ def _models(adapters: Mapping[UUID, Adapter]) -> dict[str, ModelEntry]:
 
 def _adapter(connection: Connection, former: Adapter | None) -> Adapter | None:
     """The adapter of a connection; None when its credential or settings cannot be read, which its page says."""
-    source = (connection.kind, connection.settings, bytes(connection.sealed), connection.sealed_revision)
-    if former is not None and former.source == source:
-        return former
     try:
+        lenders = Connection.objects.lenders(connection.provider_class, connection.settings).values()
+        source = tuple(map(_source, (connection, *lenders)))
+        if former is not None and former.source == source:
+            return former
         return Adapter(connection.provider(), source)
     except (Unreadable, ValidationError, LookupError) as error:
         logger.warning("Connection %s is left out: %s", connection.pk, type(error).__name__)
         return None
+
+
+def _source(connection: Connection) -> tuple[Any, ...]:
+    return connection.pk, connection.kind, connection.settings, bytes(connection.sealed), connection.sealed_revision
 
 
 def _entry(model: Model, provider: Provider, grants: Iterable[tuple[int, UUID | None]]) -> ModelEntry:

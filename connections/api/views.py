@@ -100,7 +100,10 @@ class ConnectionViewSet(viewsets.ModelViewSet[Connection]):
         return ConnectionChangeSerializer if self.action == "partial_update" else ConnectionSerializer
 
     def perform_destroy(self, instance: Connection) -> None:
-        services.delete_connection(self.request.user, instance)
+        try:
+            services.delete_connection(self.request.user, instance)
+        except services.InUse as error:
+            raise ConflictError(str(error)) from None
 
     @extend_schema(request=None, responses=ConnectionSerializer)
     @action(detail=True, methods=["post"], permission_classes=[Tests])

@@ -17,6 +17,11 @@ class ProviderSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True, frozen=True, hide_input_in_errors=True)
 
+    @property
+    def uses_host(self) -> bool:
+        """Whether calls carry the identity of the machine that we run on, which the connection's page says."""
+        return False
+
     @classmethod
     def secret_names(cls) -> list[str]:
         return [name for name, info in cls.model_fields.items() if _mentions_secret(info.annotation)]
@@ -43,6 +48,10 @@ class ProviderSettings(BaseModel):
         ]
 
 
+STORED: Mapping[str, bool] = {"stored": True}
+"""The context in which stored values are read: what was proven when they were saved is not proven again."""
+
+
 class ModelOptions(BaseModel):
     """What an admin may set for one model beyond what every model has. The form is made from the fields."""
 
@@ -52,10 +61,11 @@ class ModelOptions(BaseModel):
     def stored(cls, options: Mapping[str, Any]) -> Self:
         """These as they were stored, perhaps by an older version: what cannot be read counts as not set."""
         try:
-            return cls.model_validate(options)
+            return cls.model_validate(options, context=STORED)
         except ValidationError as error:
             wrong = {problem["loc"][0] for problem in error.errors(include_input=False) if problem["loc"]}
-            return cls.model_validate({name: value for name, value in options.items() if name not in wrong})
+            kept = {name: value for name, value in options.items() if name not in wrong}
+            return cls.model_validate(kept, context=STORED)
 
 
 def _mentions_secret(annotation: Any) -> bool:

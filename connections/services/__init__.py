@@ -7,6 +7,7 @@ Pages and API both come through here. What they refuse leaves as Django's Valida
 from connections.services.connections import (
     Conflict,
     Consequences,
+    InUse,
     Unusable,
     consequences,
     create_connection,
@@ -18,6 +19,7 @@ from connections.services.connections import (
     stored_account,
     stored_secrets,
     update_connection,
+    uses_host,
 )
 from connections.services.grants import grant, revoke, set_groups
 from connections.services.models import ModelChoice, add_models, enable_models, remove_model, update_model
@@ -25,6 +27,7 @@ from connections.services.models import ModelChoice, add_models, enable_models, 
 __all__ = [
     "Conflict",
     "Consequences",
+    "InUse",
     "ModelChoice",
     "Unusable",
     "add_models",
@@ -44,4 +47,5 @@ __all__ = [
     "stored_secrets",
     "update_connection",
     "update_model",
+    "uses_host",
 ]

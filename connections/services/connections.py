@@ -1,6 +1,6 @@
 """Acts on a connection."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from access import audit
 from access.models import ApiKey, User
 from connections import figures, secrets
 from connections.account import Account, settle
-from connections.models import Connection, State
+from connections.models import Connection, NotLent, State
 from connections.providers import registry
 from connections.providers.contract import Provider
 from connections.services.grants import grant
@@ -33,6 +33,13 @@ class Conflict(Exception):
             "Somebody else changed this connection while you were editing it. Nothing was saved. "
             "Your input is below; save again to put it over the newer version."
         )
+
+
+class InUse(Exception):
+    """Other connections work with the credential of this one."""
+
+    def __init__(self, borrowers: Sequence[str]) -> None:
+        super().__init__(f"It lends its credential to {', '.join(borrowers)}. Give them another one first.")
 
 
 class Unusable(Exception):
@@ -84,6 +91,7 @@ def update_connection(
     if settings is not None or typed:
         _put_account(row, settle_again(row, row.settings if settings is None else settings, typed or {}))
     _save_named(row)
+    _check_borrowers_soon(row)
     changed = _changed_secrets(row, previous)
     audit.record_change(actor, "connection.changed", row, before, {**_described(row), "secrets_changed": changed})
     return row
@@ -95,6 +103,15 @@ def stored_account(connection: Connection) -> Account:
     if kind is None:
         raise Unusable(_not_installed(connection))
     return Account(kind, connection.settings, stored_secrets(connection))
+
+
+def uses_host(connection: Connection) -> bool:
+    """Whether its calls carry the identity of this machine, because it has none of its own."""
+    try:
+        account = stored_account(connection)
+        return account.kind.Settings.model_validate({**account.settings, **account.secrets}).uses_host
+    except (Unusable, pydantic.ValidationError):
+        return False
 
 
 def _not_installed(connection: Connection) -> str:
@@ -157,7 +174,14 @@ def set_paused(actor: User, connection: Connection, paused: bool) -> Connection:
     rows = Connection.objects.filter(pk=connection.pk)
     if rows.exclude(paused=paused).update(paused=paused, check_due=timezone.now(), revision=F("revision") + 1):
         audit.record(actor, "connection.paused" if paused else "connection.resumed", connection)
+        _check_borrowers_soon(connection)
     return rows.get()
+
+
+def _check_borrowers_soon(connection: Connection) -> None:
+    """What happens to a lender happens to them."""
+    ids = [borrower.pk for borrower in Connection.objects.borrowers(connection)]
+    Connection.objects.filter(pk__in=ids).update(check_due=timezone.now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,17 +192,28 @@ class Consequences:
     groups: list[str]
     keys: list[str]
     jobs: int
+    borrowers: list[str]
+    """Connections that work with its credential; as long as there are any, it cannot go."""
 
 
 def consequences(connection: Connection) -> Consequences:
     public_ids = set(connection.models.values_list("public_id", flat=True))
     keys = [key.name for key in ApiKey.objects.live() if public_ids.intersection(key.allowed_models)]
     groups = Group.objects.filter(grants__connection=connection).distinct().values_list("name", flat=True)
-    return Consequences(len(public_ids), sorted(groups), sorted(keys), figures.ledger().waiting_jobs(public_ids))
+    return Consequences(
+        len(public_ids), sorted(groups), sorted(keys), figures.ledger().waiting_jobs(public_ids), _borrowers(connection)
+    )
+
+
+def _borrowers(connection: Connection) -> list[str]:
+    return sorted(borrower.name for borrower in Connection.objects.borrowers(connection))
 
 
 @transaction.atomic
 def delete_connection(actor: User, connection: Connection) -> None:
+    """Raises InUse while others borrow from it."""
+    if names := _borrowers(connection):
+        raise InUse(names)
     audit.record(actor, "connection.deleted", connection, before=_described(connection))
     connection.delete()
 
@@ -192,6 +227,8 @@ def provider_of(connection: Connection) -> Provider:
         raise Unusable(UNREADABLE) from None
     except pydantic.ValidationError:
         raise Unusable("The stored settings do not fit any more. Save them again.") from None
+    except NotLent as error:
+        raise Unusable(str(error)) from None
     except KeyError:
         raise Unusable(_not_installed(connection)) from None
 

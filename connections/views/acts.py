@@ -55,8 +55,12 @@ def delete(request: PageRequest, pk: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, pk=pk)
     form = DeleteForm(posted(request), connection=connection)
     if form.is_valid():
-        services.delete_connection(request.user, connection)
-        messages.success(request, f"{connection.name} is deleted.")
-        return redirect("connections")
+        try:
+            services.delete_connection(request.user, connection)
+        except services.InUse as problem:
+            form.add_error(None, str(problem))
+        else:
+            messages.success(request, f"{connection.name} is deleted.")
+            return redirect("connections")
     context = {"connection": connection, "form": form, "consequences": services.consequences(connection)}
     return render(request, "connections/delete.html", context, status=422 if form.errors else 200)

@@ -31,8 +31,15 @@ CHART = 90
 """Checks that the latency chart shows."""
 
 
+ABOUT_MODELS = ("connection-models", "connection-access")
+"""Tabs that a connection has only where it has models: some only lend their credential."""
+
+
 def page_context(connection: Connection, tab: str, **more: Any) -> dict[str, Any]:
-    return {"connection": connection, "row": rows_of([connection])[0], "tab": tab, "tabs": TABS, **more}
+    row = rows_of([connection])[0]
+    has_models = row.kind is None or bool(row.kind.modes)
+    tabs = [(name, label) for name, label in TABS if has_models or name not in ABOUT_MODELS]
+    return {"connection": connection, "row": row, "tab": tab, "tabs": tabs, "has_models": has_models, **more}
 
 
 @requires(Permission.VIEW_CONNECTIONS)
@@ -46,7 +53,10 @@ def overview_context(connection: Connection, **more: Any) -> dict[str, Any]:
     kind = registry.providers().get(connection.kind)
     secrets = [title_of(kind, name) for name in services.stored_secrets(connection)] if kind else []
     enabled = connection.models.filter(enabled=True)
-    return page_context(connection, "connection", enabled=enabled, secrets=secrets, **more)
+    borrowers = Connection.objects.borrowers(connection)
+    uses_host = services.uses_host(connection)
+    context = {"enabled": enabled, "secrets": secrets, "borrowers": borrowers, "uses_host": uses_host}
+    return page_context(connection, "connection", **context, **more)
 
 
 @requires(Permission.VIEW_CONNECTIONS)

@@ -66,7 +66,8 @@ def credentials(request: PageRequest, kind: str) -> HttpResponse:
     draft = drafts.load(request.session, kind_or_404(kind))
     options, settings = forms_for(draft, posted(request))
     if request.method == "POST" and keep_input(request, draft, options, settings):
-        return _create(request, draft, paused=True) if "paused" in request.POST else _next(draft, 2)
+        paused = "paused" in request.POST
+        return _create(request, draft, paused=paused) if paused or not draft.kind.modes else _next(draft, 2)
     return render_credentials(request, draft, options, settings)
 
 
@@ -183,12 +184,13 @@ def _address(kind: type[Provider] | None, step: int) -> str:
 
 def _page(draft: Draft | None, current: int) -> dict[str, Any]:
     kind = draft.kind if draft else None
-    states = ["done" if step < current else "current" if step == current else "later" for step in range(len(STEPS))]
-    addresses = [_address(kind, step) for step in range(len(STEPS))]
+    names = STEPS if kind is None or kind.modes else STEPS[:2]
+    states = ["done" if step < current else "current" if step == current else "later" for step in range(len(names))]
+    addresses = [_address(kind, step) for step in range(len(names))]
     return {
         "kind": kind,
         "draft": draft,
         "kinds": list(registry.providers().values()),
-        "steps": list(zip(STEPS, states, addresses, strict=True)),
+        "steps": list(zip(names, states, addresses, strict=True)),
         "back": addresses[max(0, current - 1)],
     }

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 import pytest
 from django import forms
@@ -15,6 +16,7 @@ from connections.providers.contract import Provider
 from connections.providers.fields import SecretText
 from connections.providers.settings import ProviderSettings, setting
 from tests.connections.accounts import CANARY, URL
+from tests.providers.conftest import golden
 
 
 class Place(StrEnum):
@@ -199,13 +201,15 @@ def test_every_provider_has_a_form_without_its_name_in_our_code(kind):
 
 
 @pytest.mark.parametrize("kind", registry.providers())
-def test_every_provider_checks_the_address_it_sends_secrets_to(kind):
-    provider = registry.providers()[kind]
+def test_every_provider_checks_the_address_it_sends_secrets_to(kind, settings):
+    provider, filled = registry.providers()[kind], golden(kind, "settings.json")
+    secret = {name: filled.pop(name) for name in provider.Settings.secret_names() if name in filled}
+    settings.PRIVATE_ADDRESSES = [urlsplit(str(value)).hostname or "" for value in filled.values()]
     assert provider.Settings.target_names()
 
     for name in provider.Settings.target_names():
         with pytest.raises(SettingsRefused) as refusal:
-            settle(provider, {name: "https://169.254.169.254/latest"}, {"api_key": "sk-x"})
+            settle(provider, {**filled, name: "https://169.254.169.254/latest"}, secret)
         assert name in refusal.value.message_dict
 
 
