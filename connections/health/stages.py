@@ -38,6 +38,7 @@ NEXT_STEPS: Mapping[type[ProviderError], str] = {
     errors.AddressRefused: "Correct the address.",
     errors.TLSFailed: "Renew the certificate there, or add its authority to this connection.",
     errors.RateLimited: "Check less often, or have the limit raised at the provider.",
+    errors.EngineStopped: "Start it on the connection's page.",
     errors.Unreachable: "Check that the address is right and that the provider is up.",
     errors.TimedOut: "Check that the address is right and that the provider is up.",
     errors.Temporary: "It is checked again soon.",
@@ -91,6 +92,8 @@ async def staged_test(
 
 async def discover(transport: Transport, provider: Provider, options: NetworkOptions) -> list[ModelInfo]:
     """The account's models with the facts the catalogue has of them; the catalogue where none are listed."""
+    if offered := provider.offered():
+        return list(offered)
     try:
         exchange = Exchange(transport, provider, options, TIMEOUTS)
         listed = await exchange.run(provider.listing(await _free_check(exchange)))

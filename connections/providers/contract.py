@@ -140,6 +140,8 @@ class Provider:
     """Whether its free check has no GET."""
     price_provider: ClassVar[str] = ""
     """The provider's id in the price table; empty: look the model up by its name alone."""
+    engine: ClassVar[str] = ""
+    """The program of `connections.engines` that its models run in; empty: they run elsewhere."""
     do_not_call_in_templates: ClassVar[bool] = True
     """Pages show the class itself; template engines would make an instance of it."""
 
@@ -202,6 +204,10 @@ class Provider:
         """All models, where more requests than `check`, whose answer this is, are needed to know them."""
         return self.models(answer)
         yield
+
+    def offered(self) -> Sequence[ModelInfo]:
+        """Models that the settings alone tell of, so that nobody needs to be asked."""
+        return []
 
     # --- one model ---
 

@@ -15,6 +15,7 @@ ProviderError              the message is safe to show; `evidence` holds the pro
     ├── Overloaded         503, 529
     ├── ServerFailed       other 5xx
     ├── Unreachable        no connection, or cut off
+    │   └── EngineStopped  an engine of ours that does not run
     └── TimedOut           connect, first byte, silence or the whole call took too long
 """
 
@@ -88,6 +89,9 @@ class ServerFailed(Temporary): ...
 
 
 class Unreachable(Temporary): ...
+
+
+class EngineStopped(Unreachable): ...
 
 
 class TimedOut(Temporary): ...
