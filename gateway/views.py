@@ -36,11 +36,11 @@ TOTALS = {
     "unpriced": Count("id", filter=Q(cost=None, state=Usage.State.OK)),
 }
 COLUMNS = (
-    "at", "request_id", "source", "mode", "principal", "key_id", "connection", "model", "upstream_model", "stream",
-    "state", "status", "error_code", "finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens",
-    "cache_write_tokens", "reasoning_tokens", "images", "search_units", "estimated", "suspect", "cost", "price_source", "first_token_ms",
-    "total_ms", "adjusted",
-)  # fmt: skip
+    *("at", "request_id", "source", "mode", "principal", "key_id", "connection", "model", "upstream_model", "stream"),
+    *("state", "status", "error_code", "finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens"),
+    *("cache_write_tokens", "reasoning_tokens", "images", "search_units", "estimated", "suspect", "cost"),
+    *("price_source", "first_token_ms", "total_ms", "adjusted"),
+)
 """Of the export; `cost` is in 10⁻⁹ USD."""
 RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r")
 
