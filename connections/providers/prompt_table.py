@@ -42,6 +42,7 @@ Name = Literal[
     "phi-3",
     "phi-4",
     "plain",
+    "raw",
     "stablelm",
     "titan",
     "tulu",
@@ -297,6 +298,13 @@ FORMATS: Mapping[str, Format] = {
         assistant=("Assistant: ", "\n"),
         asks="Assistant:",
         stops=("\nUser:",),
+    ),
+    "raw": Format(
+        system=_FIRST,
+        folded=True,
+        user=("", ""),
+        assistant=("\n\n", "\n\n"),
+        asks="",
     ),
     "stablelm": Format(
         system=("<|SYSTEM|>", ""),

@@ -38,6 +38,7 @@ RENDERED = {
     "oasst": "<|prompter|>SYS\n\nU1<|endoftext|><|assistant|>A1<|endoftext|><|prompter|>U2<|endoftext|><|assistant|>",
     "phi-2": "Instruct: SYS\nU1\nOutput: A1\nInstruct: U2\nOutput:",
     "plain": "System: SYS\nUser: U1\nAssistant: A1\nUser: U2\nAssistant:",
+    "raw": "SYS\n\nU1\n\nA1\n\nU2",
     "stablelm": "<|SYSTEM|>SYS<|USER|>U1<|ASSISTANT|>A1<|USER|>U2<|ASSISTANT|>",
     "titan": "User: SYS\n\nU1\nBot: A1\nUser: U2\nBot:",
     "tulu": "<|user|>\nSYS\n\nU1\n<|assistant|>\nA1\n<|user|>\nU2\n<|assistant|>\n",
