@@ -25,6 +25,8 @@ class Framing(StrEnum):
     """How a stream's bytes fall into frames."""
 
     SSE = "sse"
+    SSE_NAMED = "sse-named"
+    """Server-sent events whose name alone may say something, without any data."""
     NDJSON = "ndjson"
     """One JSON text per line."""
     NUL = "nul"

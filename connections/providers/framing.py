@@ -29,9 +29,13 @@ class FrameReader(Protocol):
 
 
 class SSE:
-    """Server-sent events. An event without data says nothing and is left out, like comments, `id` and `retry`."""
+    """Server-sent events. One without data says nothing and is left out, like comments, `id` and `retry`.
 
-    def __init__(self) -> None:
+    `named`: unless it has a name.
+    """
+
+    def __init__(self, named: bool = False) -> None:
+        self._named = named
         self._pending = bytearray()
         self._after_return = False
 
@@ -47,13 +51,13 @@ class SSE:
             return []
         blocks = bytes(pending[:end]).split(b"\n\n")
         del pending[: end + 2]
-        return _frames(blocks)
+        return _frames(blocks, self._named)
 
     def end(self) -> list[Frame]:
         """Servers that forget the blank line after their last event are read too."""
         block = bytes(self._pending)
         self._pending.clear()
-        return _frames([block])
+        return _frames([block], self._named)
 
     def _with_plain_newlines(self, data: bytes) -> bytes:
         """Lines may end in CRLF, LF or CR; a CRLF may be cut in the middle."""
@@ -169,12 +173,12 @@ def reader(framing: Framing) -> FrameReader:
     return _READERS[framing]()
 
 
-def _frames(blocks: list[bytes]) -> list[Frame]:
+def _frames(blocks: list[bytes], named: bool) -> list[Frame]:
     found = []
     for block in blocks:
         plain = block.startswith(b"data: ") and b"\n" not in block
         frame = Frame("", block[6:]) if plain else _frame(block)
-        if frame.data:
+        if frame.data or (named and frame.event):
             _check_size(len(frame.data))
             found.append(frame)
     return found
@@ -199,6 +203,7 @@ def _check_size(size: int) -> None:
 
 _READERS: Mapping[Framing, Callable[[], FrameReader]] = {
     Framing.SSE: SSE,
+    Framing.SSE_NAMED: partial(SSE, named=True),
     Framing.NDJSON: partial(Delimited, b"\n"),
     Framing.NUL: partial(Delimited, b"\0"),
     Framing.EVENT_STREAM: EventStream,
