@@ -44,6 +44,20 @@ BOUND = ParameterTable.of(
 ROUTES = ("/invoke", "/stream", "/batch", "/playground")
 
 
+class RunnableOptions(ModelOptions):
+    input: Literal["messages", "text", "field"] = setting(
+        "What it takes",
+        default="messages",
+        help="messages: a chat model. text: one text. field: variables of a chain's prompt.",
+    )
+    field: str = setting(
+        "Field of the question", default="", help="For field: the variable that gets the last user text."
+    )
+    history_field: str = setting(
+        "Field of the history", default="", help="For field: the variable that gets the messages before it, if any."
+    )
+
+
 class LangServe(Provider):
     kind = "langserve"
     label = "LangServe"
@@ -56,6 +70,7 @@ class LangServe(Provider):
     parameters = NOTHING_BUT_STOP
     framing = Framing.SSE_NAMED
     price_provider = "local"
+    ModelOptions = RunnableOptions
 
     class Settings(ProviderSettings):
         base_url: Url = setting(
@@ -92,19 +107,6 @@ class LangServe(Provider):
                 raise ValueError("Sign-in by header needs the header's name.")
             return self
 
-    class ModelOptions(ModelOptions):
-        input: Literal["messages", "text", "field"] = setting(
-            "What it takes",
-            default="messages",
-            help="messages: a chat model. text: one text. field: variables of a chain's prompt.",
-        )
-        field: str = setting(
-            "Field of the question", default="", help="For field: the variable that gets the last user text."
-        )
-        history_field: str = setting(
-            "Field of the history", default="", help="For field: the variable that gets the messages before it, if any."
-        )
-
     settings: Settings
 
     @property
@@ -131,7 +133,7 @@ class LangServe(Provider):
         return Outgoing("POST", url, {"Content-Type": "application/json"}, wire.encode(body))
 
     def _input(self, call: Call) -> Any:
-        options = self.ModelOptions.stored(call.target.options)
+        options = RunnableOptions.stored(call.target.options)
         messages = [_message(message) for message in wire.plain(call.body["messages"])]
         match options.input:
             case "text":
