@@ -32,6 +32,14 @@ AMBIENT_IDENTITY = env.list("MESH_AMBIENT_IDENTITY", default=[])
 WEB_WORKERS = env.int("MESH_WEB_WORKERS", default=1)
 LOCAL_MODEL = env("MESH_LOCAL_MODEL", default="smollm2")
 """A GGUF file, the name of the built-in model, or `off`."""
+MODEL_FOLDERS = env.list("MESH_MODEL_FOLDERS", default=[])
+"""Folders below which engines may read local weights."""
+CUSTOM_CLASSES = env.list("MESH_CUSTOM_CLASSES", default=[])
+"""Classes of installed packages that engines may run, as `module:Class`."""
+ENGINE_PYTHON = env("MESH_ENGINE_PYTHON", default="")
+"""The interpreter of engines; empty: that of `.venv-engines` where it exists, else our own."""
+ENGINE_HOST = env("MESH_ENGINE_HOST", default="127.0.0.1")
+"""The address of this machine at which its engines listen."""
 
 INSTALLED_APPS = [
     "django.contrib.auth",

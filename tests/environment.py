@@ -6,6 +6,8 @@ from pathlib import Path
 
 DATA_DIR = Path(os.environ.setdefault("MESH_DATA_DIR", tempfile.mkdtemp(prefix="mesh-tests-")))
 os.environ.setdefault("MESH_PRIVATE_ADDRESSES", "127.0.0.0/8,::1/128,localhost")
+os.environ.setdefault("MESH_CUSTOM_CLASSES", "tests.engines.fish:Fish,tests.engines.fish:Dies,langchain_core:Listed")
+os.environ.setdefault("MESH_MODEL_FOLDERS", str(DATA_DIR / "weights"))
 
 from llmmesh.environment import create_missing_secrets  # noqa: E402 - settings need the secrets
 

@@ -15,9 +15,12 @@ import pytest
 from connections.providers import registry
 from connections.providers.calls import Answer, Call, Framing, Mode, Reply, Target
 from connections.providers.contract import Provider
+from connections.providers.engine_dialect import EngineDialect, Place
 from connections.providers.framing import reader
 
 GOLDEN = Path(__file__).parent / "golden"
+PLACE = Place("http://127.0.0.1:8080", "engine-key-canary-5d0c77e1")
+"""Where a running engine is, for the providers that have one."""
 ENDINGS = {".sse": Framing.SSE, ".ndjson": Framing.NDJSON, ".nul": Framing.NUL, ".bin": None}
 """How the streams of golden files are framed; `.bin`: as the provider says."""
 CONTENT = {
@@ -55,7 +58,8 @@ def make(kind: str, **settings: Any) -> Provider:
     provider = registry.providers()[kind]
     given = golden(kind, "settings.json")
     lent = {name: make(lender) for name, lender in provider.Settings.lender_kinds().items() if given.get(name)}
-    return provider(provider.Settings.model_validate({**given, **settings}), lent)
+    made = provider(provider.Settings.model_validate({**given, **settings}), lent)
+    return made.at(PLACE) if isinstance(made, EngineDialect) else made
 
 
 def target_of(provider: Provider, mode: Mode) -> Target:
