@@ -27,11 +27,14 @@ from tests.upstream.faults import MEBIBYTE, Fault
 from tests.upstream.llamacpp import LlamaCpp
 from tests.upstream.oauth import Guarded, OAuth
 from tests.upstream.openai import OpenAI, Refused
+from tests.upstream.replicate import Replicate
+from tests.upstream.tgi import TGI
 from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
 
 KEY = "sk-upstream-canary-7Qe2ZkV9tXw4LmB1"
 DIALECTS = {"openai": OpenAI(), "compatible": Compatible(), "anthropic": Anthropic(), "llamacpp": LlamaCpp()}
 DIALECTS |= {"oauth": OAuth(), "guarded": Guarded()}
+DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 FILLER = b"a" * MEBIBYTE
 
 
