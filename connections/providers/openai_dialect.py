@@ -141,7 +141,7 @@ class OpenAIDialect(Provider):
 
     def body(self, call: Call) -> dict[str, Any]:
         body = self.table_for(call).apply(call)
-        role = self.known(call.target).quirks.system_role
+        role = self.knowledge_of(call.target).quirks.system_role
         if role != "system" and "messages" in body:
             body["messages"] = _with_instructions_as(role, wire.plain(body["messages"]))
         if call.stream:
@@ -162,7 +162,7 @@ class OpenAIDialect(Provider):
     def check(self) -> Outgoing:
         return Outgoing("GET", joined(self.base_url, "models"), self._headers)
 
-    def known(self, target: Target) -> Known:
+    def knowledge_of(self, target: Target) -> Known:
         options = str(target.options) if target.options else ""
         key = (target.upstream_id, target.underlying, target.mode, options)
         if key not in self._known:
@@ -179,7 +179,7 @@ class OpenAIDialect(Provider):
         return self.quirks(target).overridden(self._options(target))
 
     def parameters_for(self, target: Target) -> ParameterTable:
-        return self.known(target).table
+        return self.knowledge_of(target).table
 
     def table_for(self, call: Call) -> ParameterTable:
         """The table for one call, where more than the model decides."""

@@ -25,6 +25,7 @@ QUIRKS: Mapping[str, Quirks] = {
     "gpt-5-chat": Quirks(frozenset({"reasoning_effort", "verbosity"}), LENGTH),
     "o1-preview": Quirks(SAMPLED | {"tools", "response_format"}, LENGTH, system_role="user"),
     "o1-mini": Quirks(SAMPLED | {"tools", "response_format"}, LENGTH, system_role="user"),
+    "gpt-35": Quirks(frozenset({"reasoning_effort", "verbosity"}), LENGTH),
     "gpt-3.5": Quirks(frozenset({"reasoning_effort", "verbosity"}), LENGTH),
     "gpt-4": Quirks(frozenset({"reasoning_effort", "verbosity"}), LENGTH),
     "o1": Quirks(SAMPLED, LENGTH),
@@ -65,7 +66,7 @@ class OpenAIFamily(OpenAIDialect):
 
     def in_responses(self, target: Target) -> bool:
         """Whether a chat with this model goes by the Responses API."""
-        return _by_responses(target, self.known(target).options)
+        return _by_responses(target, self.knowledge_of(target).options)
 
     def abilities(self, target: Target) -> Abilities:
         if target.mode is Mode.IMAGE:
@@ -89,7 +90,7 @@ class OpenAIFamily(OpenAIDialect):
 
     def _response_body(self, call: Call) -> JSON:
         body = responses_requests.body_of(call, self.table_for(call))
-        options = self.known(call.target).options
+        options = self.knowledge_of(call.target).options
         if isinstance(options, FamilyOptions) and options.web_search:
             body["tools"] = [*body.get("tools", ()), SEARCHES]
         return {**body, "stream": True} if call.stream else body
@@ -107,7 +108,7 @@ class OpenAIFamily(OpenAIDialect):
 
     def table_for(self, call: Call) -> ParameterTable:
         """Newer reasoning models take the sampling parameters while they do not reason."""
-        known = self.known(call.target)
+        known = self.knowledge_of(call.target)
         if wire.plain(call.body.get("reasoning_effort")) != "none" or known.options.drop is not None:
             return known.table
         rules = (responses_requests.TABLE if self.in_responses(call.target) else self.parameters).rules
