@@ -1,4 +1,4 @@
-"""The llama.cpp server (llama-server), through its OpenAI routes."""
+"""The llama.cpp server (llama-server): its OpenAI routes, and its own one for completions."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -6,9 +6,12 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from connections.providers.calls import Answer, ModelInfo
+from connections.providers import wire
+from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
+from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
-from connections.providers.fields import OpenAIUrl, Secret
+from connections.providers.fields import OpenAIUrl, Secret, joined
+from connections.providers.llamacpp_native import TABLE, CompletionReader, body_of, completion
 from connections.providers.openai_dialect import OpenAIDialect
 from connections.providers.parameters import COMMON, ParameterTable, Rule
 from connections.providers.settings import ProviderSettings, setting
@@ -38,10 +41,13 @@ class LlamaCpp(OpenAIDialect):
     order = 60
     group = "self_hosted"
     docs_url = "https://github.com/ggml-org/llama.cpp/tree/master/tools/server"
+    modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING, Mode.RERANK})
     parameters = ParameterTable.of(
-        *(name for name in COMMON if name not in REFUSED), *OWN, repetition_penalty=Rule("repeat_penalty")
+        *(name for name in COMMON if name not in REFUSED),
+        "top_n",
+        *OWN,
+        repetition_penalty=Rule("repeat_penalty"),
     )
-
     price_provider = "local"
     """No price table has it, so a model that shares a well-known name is not priced like it."""
 
@@ -66,6 +72,29 @@ class LlamaCpp(OpenAIDialect):
     def sign_in(self) -> Mapping[str, str]:
         key = self.settings.api_key.get_secret_value()
         return {"Authorization": f"Bearer {key}"} if key else {}
+
+    def request(self, call: Call) -> Outgoing:
+        if call.mode is not Mode.COMPLETION:
+            return super().request(call)
+        url = joined(self.base_url.removesuffix("/v1"), "completion")
+        return Outgoing("POST", url, self.headers_of(call), wire.encode(body_of(call)))
+
+    def reply(self, call: Call, answer: Answer) -> Reply:
+        if call.mode is not Mode.COMPLETION:
+            return super().reply(call, answer)
+        return completion(answer.body, self.secrets())
+
+    def events(self, call: Call) -> EventReader:
+        if call.mode is not Mode.COMPLETION:
+            return super().events(call)
+        return CompletionReader(self.secrets(), call.wants_usage)
+
+    def parameters_for(self, target: Target) -> ParameterTable:
+        return TABLE if target.mode is Mode.COMPLETION else super().parameters_for(target)
+
+    def abilities(self, target: Target) -> Abilities:
+        able = super().abilities(target)
+        return replace(able, choices=1) if target.mode is Mode.COMPLETION else able
 
     def problem(self, answer: Answer) -> ProviderError:
         error = super().problem(answer)

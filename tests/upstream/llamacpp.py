@@ -1,11 +1,11 @@
-"""llama.cpp's server: OpenAI's routes, its own errors, `/health`; the key is optional, unknown fields are ignored."""
+"""llama.cpp's server: OpenAI's routes, its own `/completion`, errors and `/health`; the key is optional."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from tests.upstream.openai import Chat, Completion, Embedding, OpenAI, Refused
-from tests.upstream.wire import Plan, Request, Stream, Whole, dump
+from tests.upstream.openai import Chat, Completion, Embedding, OpenAI, Refused, Strict, cut
+from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole, dump, pieces, sse
 
 LENIENT = ConfigDict(extra="allow", strict=True)
 TYPES = {
@@ -35,6 +35,29 @@ class LenientEmbedding(Embedding):
     model: str = ""
 
 
+class NativeCompletion(Strict):
+    """What `/completion` takes of what we know of it; the server itself ignores the rest."""
+
+    model: str = ""
+    prompt: str
+    n_predict: Annotated[int, Field(ge=-1)]
+    stream: bool
+    stop: list[str] = []
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    seed: int | None = None
+    repeat_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: Any = None
+    n_probs: int | None = None
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    cache_prompt: bool | None = None
+
+
 class LlamaCpp(OpenAI):
     base = "/v1"
     prefixes = ("",)
@@ -51,6 +74,25 @@ class LlamaCpp(OpenAI):
         if isinstance(answer, Whole):
             answer.headers["server"] = "llama.cpp"
         return answer
+
+    def routes(self) -> dict[str, tuple[type[Any], Any]]:
+        return {**super().routes(), "/completion": (NativeCompletion, self._native)}
+
+    def _native(self, body: NativeCompletion, plan: Plan) -> Whole | Stream:
+        words, finish = cut(plan.words(body.prompt), body.n_predict if body.n_predict >= 0 else None, body.stop)
+        prompt = len(pieces(body.prompt))
+        told = {"index": 0, "tokens": [], "id_slot": 0, "tokens_evaluated": plan.count("prompt_tokens", prompt)}
+        spent = plan.count("completion_tokens", len(words))
+        stop_type = "limit" if finish == "length" else "eos"
+        model = plan.model or self.models[0]
+        last = {**told, "stop": True, "model": model, "tokens_predicted": spent, "stop_type": stop_type}
+        if not body.stream:
+            return Whole(200, dump({**last, "content": "".join(words)}), bill=Bill(prompt, len(words)))
+        parts = [
+            Event(sse({**told, "content": word, "stop": False, "tokens_predicted": place}), 1)
+            for place, word in enumerate(words, 1)
+        ]
+        return Stream([*parts, Event(sse({**last, "content": ""}))], Bill(prompt))
 
     def refusal(self, refused: Refused) -> Whole:
         message = "Invalid API Key" if refused.status == 401 else refused.message
