@@ -10,13 +10,14 @@ from typing import Any
 from connections.providers import problems, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Usage
 from connections.providers.contract import EventReader
-from connections.providers.errors import RequestRefused, ServerFailed
+from connections.providers.errors import RequestRefused
 from connections.providers.model_families.cohere_text import FAILURES, REASONS, P
 from connections.providers.model_families.cohere_usage import usage_of
 from connections.providers.model_families.family import (
     NOT_TOLD,
     Family,
     counted,
+    ended,
     list_of,
     metrics_of,
     refusal_in,
@@ -79,9 +80,9 @@ class CohereChat(Family):
 
 
 def finish_of(reason: Any, calls: bool) -> str:
-    """Raises ServerFailed for a reason that means that there is no answer."""
-    if reason in FAILURES:
-        raise ServerFailed(problems.SENTENCES[ServerFailed], evidence=f"The model ended with {reason}.")
+    """Raises what a reason amounts to that means that there is no answer."""
+    if str(reason) in FAILURES:
+        raise ended(FAILURES[str(reason)], str(reason))
     return "tool_calls" if calls else REASONS.get(str(reason), "stop")
 
 

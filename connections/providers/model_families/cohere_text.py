@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from connections.providers.calls import JSON, Call
+from connections.providers.calls import JSON, Call, Usage
 from connections.providers.contract import Abilities
+from connections.providers.errors import ProviderError, ServerFailed, TimedOut
+from connections.providers.model_families.cohere_usage import usage_of
 from connections.providers.model_families.family import TextFamily, Told, list_of, text_of
 from connections.providers.parameters import ParameterTable, Rule
-from connections.providers.shapes import mappings
+from connections.providers.shapes import mapping, mappings
 
 MAX_GENERATIONS = 5
 P = Rule("p", minimum=0.01, maximum=0.99)
@@ -20,7 +22,7 @@ REASONS: Mapping[str, str] = {
     "TOOL_CALL": "tool_calls",
 }
 """Cohere's words for the end of an answer, in all its routes."""
-FAILURES = frozenset({"ERROR", "TIMEOUT", "USER_CANCEL"})
+FAILURES: Mapping[str, type[ProviderError]] = {"ERROR": ServerFailed, "TIMEOUT": TimedOut, "USER_CANCEL": ServerFailed}
 
 
 class CohereText(TextFamily):
@@ -51,8 +53,21 @@ class CohereText(TextFamily):
                 yield Told(one["text"], one.get("finish_reason"))
 
     def pieces(self, chunk: Mapping[str, Any]) -> Iterable[Told]:
-        """The last chunk of all repeats the whole answers; each answer ends with a reason of its own."""
+        """The last chunk may list all answers once more: each with the reason for its end."""
         text, index = chunk.get("text"), chunk.get("index")
-        reason = chunk.get("finish_reason") if chunk.get("is_finished") else None
-        if isinstance(text, str) or reason:
-            yield Told(text if isinstance(text, str) else "", reason, index if isinstance(index, int) else 0)
+        if not chunk.get("is_finished"):
+            yield Told(text if isinstance(text, str) else "", None, index if isinstance(index, int) else 0)
+            return
+        whole = mappings(mapping(chunk.get("response")).get("generations"))
+        for place, one in enumerate(whole):
+            at = one.get("index")
+            yield Told(
+                "",
+                one.get("finish_reason") or chunk.get("finish_reason") or "COMPLETE",
+                at if isinstance(at, int) else place,
+            )
+        if not whole:
+            yield Told(text if isinstance(text, str) else "", chunk.get("finish_reason") or "COMPLETE")
+
+    def usage(self, content: Mapping[str, Any]) -> Usage:
+        return usage_of(mapping(content.get("meta") or mapping(content.get("response")).get("meta")))

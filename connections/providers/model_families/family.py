@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from connections.providers import problems, prompt_formats, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Target, Usage
 from connections.providers.contract import Abilities, EventReader
-from connections.providers.errors import RequestRefused, ServerFailed
+from connections.providers.errors import ProviderError, RequestRefused
 from connections.providers.parameters import ParameterTable
 from connections.providers.prompt_formats import Rendered
 from connections.providers.shapes import ShapedReader, completion_reply, decoded, mapping
@@ -67,8 +67,15 @@ def counted(own: Usage, told: Usage) -> Usage:
         cache_write_tokens=asked.cache_write_tokens,
         completion_tokens=answered.completion_tokens,
         reasoning_tokens=answered.reasoning_tokens,
+        search_units=own.search_units or told.search_units,
+        billed_prompt_tokens=_first(own.billed_prompt_tokens, told.billed_prompt_tokens),
+        billed_completion_tokens=_first(own.billed_completion_tokens, told.billed_completion_tokens),
         suspect=own.suspect or told.suspect,
     )
+
+
+def _first(own: int | None, told: int | None) -> int | None:
+    return told if own is None else own
 
 
 def metrics_of(chunk: Mapping[str, Any]) -> Usage:
@@ -108,7 +115,7 @@ class TextFamily(Family):
     """What a prompt begins with, where the host does not add it."""
     reasons: ClassVar[Mapping[str, str]] = {}
     """What it calls the reasons for which a text ends, in OpenAI's words."""
-    failures: ClassVar[frozenset[str]] = frozenset()
+    failures: ClassVar[Mapping[str, type[ProviderError]]] = {}
     """Reasons that mean that there is no answer."""
 
     def format_for(self, target: Target) -> str:
@@ -137,10 +144,10 @@ class TextFamily(Family):
         return ()
 
     def finish_of(self, reason: Any) -> str:
-        """Raises ServerFailed for a reason that means that there is no answer."""
+        """Raises what a reason amounts to that means that there is no answer."""
         word = reason if isinstance(reason, str) else ""
         if word in self.failures:
-            raise ServerFailed(problems.SENTENCES[ServerFailed], evidence=f"The model ended with {word}.")
+            raise ended(self.failures[word], word)
         return self.reasons.get(word, "stop")
 
     def reply(self, call: Call, body: bytes, secrets: Sequence[str], told: Usage = NOT_TOLD) -> Reply:
@@ -156,6 +163,11 @@ class TextFamily(Family):
 
     def events(self, call: Call, secrets: Sequence[str]) -> EventReader:
         return TextReader(self, call, secrets)
+
+
+def ended(kind: type[ProviderError], word: str) -> ProviderError:
+    """The failure that a model's reason for its end amounts to."""
+    return kind(problems.SENTENCES[kind], evidence=f"The model ended with {word}.")
 
 
 def refusal_in(content: Mapping[str, Any], body: bytes, secrets: Sequence[str]) -> Exception:
@@ -183,8 +195,8 @@ class TextReader(ShapedReader):
 
     def feed(self, frame: Frame) -> Sequence[bytes]:
         chunk = mapping(wire.decode(wire.ANY, frame.data, self._secrets))
-        if chunk.get("error"):
-            raise problems.inside(chunk, self._secrets)
+        if chunk.get("error") or chunk.get("err"):
+            raise problems.inside({"error": chunk.get("err"), **chunk}, self._secrets)
         self.usage = counted(metrics_of(chunk), counted(self._family.usage(chunk), self.usage))
         self._name = self._name or _said(chunk, "id")
         self.model = self.model or _said(chunk, "model")

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 
-from connections.providers import images, problems, wire
+from connections.providers import images, wire
 from connections.providers.calls import JSON, Adjustment, Call, Mode, Reply, Usage
 from connections.providers.contract import Abilities
 from connections.providers.errors import ServerFailed
 from connections.providers.images import Picture
-from connections.providers.model_families.family import NOT_TOLD, Family, refusal_in, text_of
+from connections.providers.model_families.family import NOT_TOLD, Family, ended, refusal_in, text_of
 from connections.providers.model_families.pictures import FILTERED, filtered, nearest, size_taken
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.shapes import mapping, mappings, string
@@ -57,7 +57,7 @@ class SDXL(Family):
         if "CONTENT_FILTERED" in reasons:
             raise filtered("CONTENT_FILTERED", secrets)
         if "ERROR" in reasons:
-            raise ServerFailed(problems.SENTENCES[ServerFailed], evidence="The model ended with ERROR.")
+            raise ended(ServerFailed, "ERROR")
         raise refusal_in(content, body, secrets)
 
 
@@ -95,7 +95,7 @@ class StableImage(Family):
         if any(map(FILTERED.search, words)):
             raise filtered(words[0], secrets)
         if words:
-            raise ServerFailed(problems.SENTENCES[ServerFailed], evidence=f"The model ended with {words[0][:200]}.")
+            raise ended(ServerFailed, words[0][:200])
         if not isinstance(found, list) or not found or not all(isinstance(one, str) and one for one in found):
             raise refusal_in(content, body, secrets)
         return images.reply_of([Picture(one) for one in found])

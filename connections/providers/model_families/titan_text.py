@@ -5,6 +5,7 @@ from typing import Any
 
 from connections.providers import wire
 from connections.providers.calls import JSON, Call, Target, Usage
+from connections.providers.errors import ServerFailed
 from connections.providers.model_families.family import TextFamily, Told, list_of, text_of
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.shapes import mappings
@@ -23,7 +24,7 @@ class TitanText(TextFamily):
         top_p=Rule("topP"),
     )
     reasons = {"LENGTH": "length", "CONTENT_FILTERED": "content_filter"}
-    failures = frozenset({"RAG_QUERY_WHEN_RAG_DISABLED"})
+    failures = {"RAG_QUERY_WHEN_RAG_DISABLED": ServerFailed}
 
     def parameters_for(self, target: Target) -> ParameterTable:
         most = next((most for size, most in LENGTHS.items() if f"-text-{size}" in target.known_as), None)
