@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from connections.providers import problems, wire
+from connections.providers import problems
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Steps, Target
 from connections.providers.contract import NOTHING, Auth, Provider, StaticHeaders
 from connections.providers.fields import Secret, Url, joined
@@ -16,6 +16,7 @@ from connections.providers.google_family import GoogleFamily
 from connections.providers.google_host import GoogleHost, bare_name, in_path
 from connections.providers.model_families.family import Family
 from connections.providers.settings import ProviderSettings, setting
+from connections.providers.shapes import decoded, mappings, string
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 PAGE, MAX_PAGES = 1000, 10
@@ -90,12 +91,10 @@ class Gemini(GoogleHost):
 
     def _listed(self, answer: Answer) -> tuple[list[Mapping[str, Any]], str]:
         """What stands on this page, and the name of the next one."""
-        content = wire.decode(wire.ANY, answer.body, self.secret_texts)
-        listed = content.get("models") if isinstance(content, dict) else None
-        if not isinstance(listed, list):
+        content = decoded(answer.body, self.secret_texts)
+        if not isinstance(content.get("models"), list):
             raise problems.unreadable(answer.body, self.secret_texts)
-        page = content.get("nextPageToken")
-        return [item for item in listed if isinstance(item, dict)], page if isinstance(page, str) else ""
+        return mappings(content["models"]), string(content, "nextPageToken")
 
 
 def _model(item: Mapping[str, Any]) -> ModelInfo | None:

@@ -43,10 +43,13 @@ def wire_of(name: str, mode: Mode) -> Wire:
 
 
 def thinking_of(name: str) -> Thinking:
-    """How a model is told to think: by a level, by a budget of tokens, or not at all. Unknown ones count as new."""
+    """How a model is told to think: by a level, by a budget of tokens, or not at all.
+
+    Names without a number, such as `gemini-flash-latest`, are of the newest; endpoints of a project's own are not.
+    """
     found = _GENERATION.match(name)
     if found is None:
-        return "level"
+        return "level" if name.startswith("gemini") else "budget"
     generation = int(found[1]), int(found[2] or 0)
     if generation >= (3, 0):
         return "level"
