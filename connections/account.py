@@ -110,10 +110,11 @@ def _validated(kind: type[Provider], values: Mapping[str, Any]) -> ProviderSetti
     try:
         return kind.Settings.model_validate(values)
     except pydantic.ValidationError as error:
-        raise SettingsRefused(_messages(kind, error)) from None  # the cause would carry the values
+        raise SettingsRefused(messages_of(kind, error)) from None  # the cause would carry the values
 
 
-def _messages(kind: type[Provider], error: pydantic.ValidationError) -> dict[str, str]:
+def messages_of(kind: type[Provider], error: pydantic.ValidationError) -> dict[str, str]:
+    """What is wrong, by the name of the setting."""
     found: dict[str, str] = {}
     for problem in error.errors(include_input=False, include_url=False):
         name = str(problem["loc"][0]) if problem["loc"] else "__all__"
@@ -168,6 +169,8 @@ def check_addresses(account: Account) -> None:
     for name, value in account.settings.items():
         if isinstance(value, str) and "://" in value:
             _check_address(name, value)
+    if account.kind.engine:
+        return  # we choose its address ourselves
     named = [name for name in account.kind.Settings.target_names() if account.settings.get(name)]
     _check_address(named[0] if named else "__all__", account.provider().check().url)
 

@@ -15,6 +15,8 @@ from pydantic_core import PydanticUndefined
 from connections.models import Connection
 
 KEPT = "•••• kept"
+YES = "True"
+YES_OR_NO = [("", "–"), (YES, "Yes"), ("False", "No")]
 
 
 class SecretInput(forms.PasswordInput):
@@ -85,12 +87,25 @@ def field_for(info: FieldInfo, *, secret: bool, stored: bool) -> forms.Field:
         return forms.ChoiceField(choices=partial(_lenders, lender), **common)
     choices = _choices(kind)
     if choices:
-        return forms.ChoiceField(choices=choices, **{**common, "required": True})
+        unset = [] if info.is_required() or info.default is not None else [("", "–")]
+        return forms.ChoiceField(choices=[*unset, *choices], **{**common, "required": not unset})
+    if kind is bool and info.default is None:
+        return forms.TypedChoiceField(choices=YES_OR_NO, coerce=YES.__eq__, empty_value=None, **common)
     if kind is bool:
         return forms.BooleanField(**{**common, "required": False})
-    made = FIELDS.get(get_origin(kind) or kind, forms.CharField)(**common)
+    if get_origin(kind) is dict and get_args(kind)[1] is not str:
+        return forms.JSONField(widget=forms.Textarea(attrs={"rows": "6", "spellcheck": "false"}), **common)
+    made = _text_area(common) if _extra(info).get("multiline") else _usual_field(kind)(**common)
     _add_hints(made, info)
     return made
+
+
+def _text_area(common: dict[str, Any]) -> forms.Field:
+    return forms.CharField(widget=forms.Textarea(attrs={"rows": "4"}), **common)
+
+
+def _usual_field(kind: Any) -> Callable[..., forms.Field]:
+    return FIELDS.get(get_origin(kind) or kind, forms.CharField)
 
 
 FIELDS: dict[Any, Callable[..., forms.Field]] = {

@@ -8,12 +8,10 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
-from connections import prices
 from connections.account import Account, SettingsRefused
 from connections.fields import KEPT, LinesField, field_for
-from connections.models import MODES, Connection
+from connections.models import Connection
 from connections.providers.contract import Provider
-from connections.services.models import ModelChoice, model_problems
 from connections.services.options import OPTIONS, checked_options, tidy_name
 
 Settle = Callable[[Mapping[str, Any], Mapping[str, Any]], Account]
@@ -159,24 +157,6 @@ class ConnectionForm(forms.Form):
         return any(field.errors for field in self.advanced)
 
 
-class OwnModelsForm(forms.Form):
-    """Models that no list names: deployments, fine-tuned models, endpoints."""
-
-    upstream_ids = LinesField(label="Model ids", required=False, help_text="As the provider calls them, one per line.")
-    mode = forms.ChoiceField(label="Kind", choices=MODES)
-
-    def clean(self) -> dict[str, Any]:
-        cleaned = super().clean() or {}
-        for choice in self.choices():
-            for messages in model_problems(choice).values():
-                self.add_error("upstream_ids", f"{choice.upstream_id[:60]}: {messages[0]}")
-        return cleaned
-
-    def choices(self) -> list[ModelChoice]:
-        ids, mode = self.cleaned_data.get("upstream_ids", []), self.cleaned_data.get("mode", "")
-        return [ModelChoice(upstream_id, mode) for upstream_id in dict.fromkeys(ids)]
-
-
 class GroupsForm(forms.Form):
     groups = forms.ModelMultipleChoiceField(
         Group.objects.order_by("name"), label="Groups", required=False, widget=forms.CheckboxSelectMultiple
@@ -192,32 +172,6 @@ class GrantForm(forms.Form):
         self.fields["model"] = forms.ModelChoiceField(
             connection.models.all(), required=False, empty_label="All models, also future ones"
         )
-
-
-class ModelSettingsForm(forms.Form):
-    """What an admin may say about one allowed model."""
-
-    SAID = ("note", "underlying", "context", "max_output")
-
-    note = forms.CharField(
-        label="Note for its users", required=False, max_length=200, help_text="Shown where the model is picked."
-    )
-    underlying = forms.CharField(
-        label="Well-known model behind it", required=False, max_length=200,
-        help_text="For prices and known limits, where the id is a deployment's or an endpoint's name.",
-    )  # fmt: skip
-    context = forms.IntegerField(label="Context (tokens)", required=False, min_value=1, max_value=2**31 - 1)
-    max_output = forms.IntegerField(label="Max output (tokens)", required=False, min_value=1, max_value=2**31 - 1)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        for name, label in prices.NAMES.items():
-            self.fields[name] = forms.CharField(label=label, required=False, max_length=20)
-
-    def changes(self) -> dict[str, Any]:
-        cleaned = self.cleaned_data
-        price = {name: cleaned[name] for name in prices.NAMES if cleaned[name]}
-        return {name: cleaned[name] for name in self.SAID} | {"price": price}
 
 
 class DeleteForm(forms.Form):

@@ -15,9 +15,25 @@ from access.models import User
 from access.principal import Principal
 from access.roles import Permission
 from connections import secrets
+from connections.engine_rows import Engine, EngineState
 from connections.providers import registry
-from connections.providers.calls import Mode, Target
+from connections.providers.calls import Mode, ModelInfo, Target
 from connections.providers.contract import Provider
+from connections.providers.engine_dialect import EngineDialect, Place
+
+__all__ = [
+    "MODES",
+    "Connection",
+    "Engine",
+    "EngineState",
+    "Grant",
+    "HealthCheck",
+    "KeyCheck",
+    "Model",
+    "NotLent",
+    "State",
+    "lent_to",
+]
 
 MODES = [(mode.value, mode.value.capitalize()) for mode in Mode]
 
@@ -131,7 +147,14 @@ class Connection(models.Model):
         """The adapter, ready for calls. Raises `secrets.Unreadable`, pydantic's ValidationError and NotLent."""
         kind = self.provider_class
         settings = kind.Settings.model_validate({**self.settings, **self.credential()})
-        return kind(settings, lent_to(kind, self.settings))
+        made = kind(settings, lent_to(kind, self.settings))
+        return made.at(self.place) if isinstance(made, EngineDialect) else made
+
+    @property
+    def place(self) -> Place | None:
+        """Where its engine listens; None: it has none, or it does not run."""
+        engine = Engine.objects.filter(pk=self.pk).first() if self.provider_class.engine else None
+        return engine.place if engine else None
 
     @property
     def shown_state(self) -> str:
@@ -200,6 +223,12 @@ class Model(models.Model):
 
     def __str__(self) -> str:
         return self.public_id
+
+    @property
+    def known(self) -> ModelInfo | None:
+        """What its provider's catalogue says of it, or of the model behind it."""
+        kind = registry.providers().get(self.connection.kind)
+        return kind.known(self.target.known_as, self.mode) if kind else None
 
     @property
     def target(self) -> Target:

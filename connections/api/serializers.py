@@ -55,8 +55,13 @@ class ProviderSerializer(serializers.Serializer[Any]):
     label = serializers.CharField()  # type: ignore[assignment] # DRF takes fields out of the class
     summary = serializers.CharField()
     docs_url = serializers.CharField()
+    group = serializers.CharField()
+    retired = serializers.DictField(
+        allow_null=True, help_text="Since when its vendor offers it no more, and what instead."
+    )
     modes = serializers.ListField(child=serializers.CharField())
     settings_schema = serializers.DictField()
+    model_options_schema = serializers.DictField(help_text="Of `options` at `/api/models/`.")
     secrets = serializers.ListField(child=serializers.CharField())
     catalogue = serializers.ListField(child=serializers.DictField())
 
@@ -200,6 +205,7 @@ class ModelSerializer(ActingSerializer):
     context = serializers.IntegerField(default=None, allow_null=True, min_value=1, max_value=2**31 - 1)  # type: ignore[assignment] # DRF takes fields out of the class
     max_output = serializers.IntegerField(default=None, allow_null=True, min_value=1, max_value=2**31 - 1)
     price = serializers.DictField(child=serializers.CharField(max_length=30), default=dict)
+    options = serializers.DictField(default=dict, help_text="As the provider's `model_options_schema` says.")
     enabled = serializers.BooleanField(default=True)
     state = serializers.CharField(read_only=True)
     cause = serializers.CharField(read_only=True)

@@ -58,8 +58,11 @@ def described(kind: type[Provider]) -> dict[str, Any]:
         "label": kind.label,
         "summary": kind.summary,
         "docs_url": kind.docs_url,
+        "group": kind.group,
+        "retired": asdict(kind.retired) if kind.retired else None,
         "modes": sorted(kind.modes),
         "settings_schema": kind.Settings.model_json_schema(),
+        "model_options_schema": kind.ModelOptions.model_json_schema(),
         "secrets": kind.Settings.secret_names(),
         "catalogue": [{**asdict(info), "capabilities": sorted(info.capabilities)} for info in kind.catalogue],
     }

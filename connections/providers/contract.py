@@ -211,6 +211,11 @@ class Provider:
 
     # --- one model ---
 
+    @classmethod
+    def known(cls, name: str, mode: str) -> ModelInfo | None:
+        """What the catalogue says of a model."""
+        return next((info for info in cls.catalogue if info.id == name and info.mode == mode), None)
+
     def parameters_for(self, target: Target) -> ParameterTable:
         """The table for one model, with its quirks."""
         return self.parameters

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.core.exceptions import ValidationError
@@ -14,9 +14,11 @@ from connections import prices
 from connections.account import has_control_characters
 from connections.models import Connection, Model
 from connections.providers.calls import Mode
+from connections.providers.contract import Provider
+from connections.services.model_options import OptionsRefused, checked_model_options
 from connections.services.options import numbered
 
-MODEL_OPTIONS = ("enabled", "underlying", "note", "context", "max_output", "capabilities", "price")
+MODEL_OPTIONS = ("enabled", "underlying", "note", "context", "max_output", "capabilities", "price", "options")
 NAME_ROOM = 220
 """Letters of a model's public name, so that slug and number fit beside it."""
 LONGEST = {"upstream_id": 300, "name": NAME_ROOM, "underlying": 200, "note": 200}
@@ -37,20 +39,22 @@ class ModelChoice:
     max_output: int | None = None
     price: Mapping[str, str] = field(default_factory=dict)
     enabled: bool = True
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @transaction.atomic
 def add_models(actor: User, connection: Connection, choices: Iterable[ModelChoice]) -> list[Model]:
-    """Allow models that are not allowed yet; those that are stay as they are."""
+    """Allow models that are not allowed yet; those that are stay as they are. What is left open the catalogue says."""
+    kind = connection.provider_class
     known = set(connection.models.values_list("upstream_id", "mode"))
     taken = set(Model.objects.filter(public_id__startswith=f"{connection.slug}/").values_list("public_id", flat=True))
     added = []
     for choice in choices:
-        problem = model_problems(choice)
+        problem = model_problems(kind, choice)
         if problem:
             raise ValidationError(problem)
         if (choice.upstream_id, choice.mode) not in known:
-            row = _new_model(connection, choice, taken)
+            row = _new_model(connection, _completed(kind, choice), taken)
             known.add((row.upstream_id, row.mode))
             taken.add(row.public_id)
             added.append(row)
@@ -60,7 +64,18 @@ def add_models(actor: User, connection: Connection, choices: Iterable[ModelChoic
     return added
 
 
-def model_problems(choice: ModelChoice) -> dict[str, list[str]]:
+def _completed(kind: type[Provider], choice: ModelChoice) -> ModelChoice:
+    info = kind.known(choice.underlying or choice.upstream_id, choice.mode)
+    return replace(
+        choice,
+        options=checked_model_options(kind, choice.options),
+        capabilities=choice.capabilities or sorted(info.capabilities if info else ()),
+        context=choice.context or (info.context if info else None),
+        max_output=choice.max_output or (info.max_output if info else None),
+    )
+
+
+def model_problems(kind: type[Provider], choice: ModelChoice) -> dict[str, list[str]]:
     problems: dict[str, list[str]] = {}
     for name in ("upstream_id", "name", "underlying", "note"):
         value = getattr(choice, name)
@@ -72,6 +87,10 @@ def model_problems(choice: ModelChoice) -> dict[str, list[str]]:
         problems["upstream_id"] = ["Give the model's id at the provider."]
     if choice.mode not in set(Mode):
         problems["mode"] = ["There is no such kind of model."]
+    elif choice.mode not in kind.modes:
+        problems["mode"] = [f"{kind.label} has no models of this kind. It has: {', '.join(sorted(kind.modes))}."]
+    if sentences := options_problem(kind, choice.options):
+        problems["options"] = sentences
     if problem := price_problem(choice.price):
         problems["price"] = [problem]
     return problems
@@ -83,6 +102,14 @@ def price_problem(price: Any) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def options_problem(kind: type[Provider], options: Mapping[str, Any]) -> list[str]:
+    try:
+        checked_model_options(kind, options)
+    except OptionsRefused as refusal:
+        return refusal.sentences
+    return []
 
 
 def _new_model(connection: Connection, choice: ModelChoice, taken: set[str]) -> Model:
@@ -102,6 +129,7 @@ def _new_model(connection: Connection, choice: ModelChoice, taken: set[str]) -> 
         max_output=choice.max_output,
         price=dict(choice.price),
         enabled=choice.enabled,
+        options=dict(choice.options),
     )
 
 
@@ -113,12 +141,22 @@ def update_model(actor: User, model: Model, changes: Mapping[str, Any]) -> Model
     if problem := price_problem(changes.get("price", {})):
         raise ValidationError({"price": [problem]})
     row = Model.objects.select_related("connection").get(pk=model.pk)
+    changes = {**changes}
+    if "options" in changes:
+        changes["options"] = _checked(row.connection, changes["options"])
     before = {name: getattr(row, name) for name in changes}
     for name, value in changes.items():
         setattr(row, name, value)
     row.save(update_fields=list(changes))
     audit.record_change(actor, "model.changed", row, before, {name: getattr(row, name) for name in changes})
     return row
+
+
+def _checked(connection: Connection, options: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return checked_model_options(connection.provider_class, options)
+    except OptionsRefused as refusal:
+        raise ValidationError({"options": refusal.sentences}) from None
 
 
 @transaction.atomic

@@ -13,8 +13,9 @@ from access.permissions import requires
 from access.requests import PageRequest, posted, takes_form
 from access.roles import Permission
 from connections import runtime, services, trials
-from connections.forms import ModelSettingsForm, OwnModelsForm
+from connections.model_forms import ModelOptionsForm, ModelSettingsForm, OwnModelsForm
 from connections.models import Connection, Model
+from connections.providers import registry
 from connections.providers.calls import ModelInfo
 from connections.providers.errors import ProviderError
 from connections.views.detail import page_context
@@ -37,7 +38,7 @@ def add_models(request: PageRequest, pk: UUID) -> HttpResponse:
     """Allow more models: ticked in what the provider lists, or typed."""
     connection = get_object_or_404(Connection, pk=pk)
     offered, problem = _offered(connection)
-    form = OwnModelsForm(posted(request))
+    form = OwnModelsForm(registry.providers().get(connection.kind), posted(request))
     if form.is_valid():
         choices = [*ticked(offered, request.POST.getlist("offered")), *form.choices()]
         added = services.add_models(request.user, connection, choices)
@@ -79,16 +80,19 @@ def model(request: PageRequest, pk: UUID, model: UUID) -> HttpResponse:
     found = get_object_or_404(Model.objects.select_related("connection"), pk=model, connection=pk)
     initial = {name: getattr(found, name) for name in ModelSettingsForm.SAID} | found.price
     form = ModelSettingsForm(posted(request), initial=initial)
-    if form.is_valid():
+    kind = registry.providers().get(found.connection.kind)
+    options = ModelOptionsForm(kind, posted(request), initial=found.options)
+    if all([form.is_valid(), options.is_valid()]):
         try:
-            services.update_model(request.user, found, form.changes())
+            services.update_model(request.user, found, {**form.changes(), "options": options.options})
         except ValidationError as refusal:
             form.add_error(None, refusal.messages)
         else:
             messages.success(request, f"{found} is saved.")
             return redirect("connection-models", pk)
-    context = page_context(found.connection, "connection-models", form=form, model=found)
-    return render(request, "connections/model.html", context, status=422 if form.errors else 200)
+    context = page_context(found.connection, "connection-models", form=form, options=options, model=found)
+    refused = form.errors or options.errors
+    return render(request, "connections/model.html", context, status=422 if refused else 200)
 
 
 @requires(Permission.MANAGE_CONNECTIONS)

@@ -19,7 +19,8 @@ from access.roles import Permission
 from connections import drafts, runtime, services, trials
 from connections.account import Account, SettingsRefused
 from connections.drafts import Draft
-from connections.forms import ConnectionForm, GroupsForm, OwnModelsForm, SettingsForm
+from connections.forms import ConnectionForm, GroupsForm, SettingsForm
+from connections.model_forms import OwnModelsForm
 from connections.providers import registry
 from connections.providers.calls import ModelInfo
 from connections.providers.contract import Provider
@@ -97,7 +98,7 @@ def models(request: PageRequest, kind: str) -> HttpResponse:
     if not draft.offered or "refresh" in request.GET:
         problem = _discover(draft, account)
         drafts.save(request.session, draft)
-    form = OwnModelsForm(posted(request), initial=_typed_models(draft))
+    form = OwnModelsForm(draft.kind, posted(request), initial=_typed_models(draft))
     if form.is_valid():
         draft.models = [*ticked(draft.offered, request.POST.getlist("offered")), *form.choices()]
         drafts.save(request.session, draft)
@@ -140,7 +141,10 @@ def _choice_of(info: ModelInfo) -> ModelChoice:
 def _typed_models(draft: Draft) -> dict[str, Any]:
     offered = {(info.id, info.mode) for info in draft.offered}
     typed = [choice for choice in draft.models if (choice.upstream_id, choice.mode) not in offered]
-    return {"upstream_ids": [choice.upstream_id for choice in typed], "mode": typed[0].mode if typed else None}
+    if not typed:
+        return {}
+    ids, first = [choice.upstream_id for choice in typed], typed[0]
+    return {"upstream_ids": ids, "mode": first.mode, "options": first.options}
 
 
 @requires(Permission.MANAGE_CONNECTIONS)
