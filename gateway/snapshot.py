@@ -173,7 +173,8 @@ def _adapter(connection: Connection, former: Adapter | None) -> Adapter | None:
 
 
 def _source(connection: Connection) -> tuple[Any, ...]:
-    return connection.pk, connection.kind, connection.settings, bytes(connection.sealed), connection.sealed_revision
+    sealed = bytes(connection.sealed), connection.sealed_revision
+    return connection.pk, connection.kind, connection.settings, *sealed, connection.place
 
 
 def _entry(model: Model, provider: Provider, grants: Iterable[tuple[int, UUID | None]]) -> ModelEntry:

@@ -21,6 +21,7 @@ from connections.services.connections import (
     update_connection,
     uses_host,
 )
+from connections.services.engines import want_engine
 from connections.services.grants import grant, revoke, set_groups
 from connections.services.models import ModelChoice, add_models, enable_models, remove_model, update_model
 
@@ -48,4 +49,5 @@ __all__ = [
     "update_connection",
     "update_model",
     "uses_host",
+    "want_engine",
 ]
