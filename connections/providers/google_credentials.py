@@ -23,6 +23,7 @@ from pydantic import AfterValidator, SecretStr
 from connections.providers import wire
 from connections.providers.fields import SecretText
 from connections.providers.oauth import TokenRequest, refresh_token
+from connections.providers.shapes import string
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 TOKEN_URL = "https://oauth2.googleapis.com/token"  # noqa: S105 - an address
@@ -132,13 +133,13 @@ def _checked(text: str) -> Mapping[str, Any]:
         content = msgspec.json.decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
         raise ValueError("This is no JSON. Paste the whole file, from the first { to the last }.") from None
-    kind = content.get("type") if isinstance(content, dict) else None
+    kind = string(content, "type") if isinstance(content, dict) else ""
     if kind in POINTERS:
         raise ValueError(
             f"A file of type {kind} points to other addresses or programs and is not taken. "
             "Use the key of a service account."
         )
-    if not isinstance(kind, str) or kind not in FIELDS:
+    if kind not in FIELDS:
         raise ValueError("The JSON's type must be service_account or authorized_user. Was another file pasted?")
     _check_fields(kind, content)
     return content  # type: ignore[no-any-return]
@@ -150,9 +151,9 @@ def _check_fields(kind: str, content: Mapping[str, Any]) -> None:
             f"The JSON holds fields that files of type {kind} do not have. Paste the file as Google made it."
         )
     for name in NEEDED[kind]:
-        if not isinstance(content.get(name), str) or not content[name]:
+        if not string(content, name):
             raise ValueError(f"The JSON lacks {name}. Paste the file as Google made it.")
-    if content.get("token_uri", TOKEN_URL) not in TOKEN_URLS:
+    if "token_uri" in content and string(content, "token_uri") not in TOKEN_URLS:
         raise ValueError("The JSON's token_uri is not Google's. The key would be sent there, so this is refused.")
     if content.get("universe_domain", "googleapis.com") != "googleapis.com":
         raise ValueError("The JSON is for another universe_domain than googleapis.com, which is not taken.")
