@@ -97,6 +97,13 @@ def _headers(headers: dict[str, str]) -> dict[str, str]:
     return headers
 
 
+def _secret_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+    plain = _headers({name: value.get_secret_value() for name, value in headers.items()})
+    if not all(plain.values()):
+        raise ValueError("Each header needs a value.")
+    return headers
+
+
 def _model_root(url: str) -> str:
     """An address without any path means the usual `/v1`."""
     parts = urlsplit(url)
@@ -119,3 +126,4 @@ OpenAIUrl = Annotated[Url, AfterValidator(_model_root)]
 HeaderName = Annotated[str, AfterValidator(_header_name)]
 HeaderText = Annotated[str, AfterValidator(lambda text: next(iter(_headers({"x": text}).values())))]
 Headers = Annotated[dict[str, str], AfterValidator(_headers)]
+SecretHeaders = Annotated[dict[str, Secret], AfterValidator(_secret_headers)]

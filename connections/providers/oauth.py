@@ -117,7 +117,7 @@ class AccessToken:
         return [text for text in (self._token, self._former, self._request.form.get("refresh_token", "")) if text]
 
     def _renewed(self) -> Steps[None]:
-        answer: Answer = yield self._request.outgoing()
+        answer = yield from self._asked()
         told = _read(answer, [*self._presented(), *self.secrets()])
         token, life = told["access_token"], _life(told.get("expires_in"))
         self._former, self._token = self._token or self._former, token
@@ -125,6 +125,10 @@ class AccessToken:
         if isinstance(told.get("refresh_token"), str) and "refresh_token" in self._request.form:
             form = {**self._request.form, "refresh_token": told["refresh_token"]}
             self._request = replace(self._request, form=form)
+
+    def _asked(self) -> Steps[Answer]:
+        answer: Answer = yield self._request.outgoing()
+        return answer
 
     def _presented(self) -> list[str]:
         headers = [text.rpartition(" ")[2] for text in self._request.headers.values()]

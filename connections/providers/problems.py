@@ -54,6 +54,7 @@ NAMES_AT_ANY_STATUS: Mapping[str, type[ProviderError]] = {
     "context_length_exceeded": ContextTooLong,
     "exceed_context_size_error": ContextTooLong,
     "content_filter": ContentFiltered,
+    "contentFilter": ContentFiltered,
     "content_policy_violation": ContentFiltered,
     "image_content_policy_violation": ContentFiltered,
     "moderation_blocked": ContentFiltered,

@@ -22,6 +22,7 @@ from itertools import count
 from typing import Any
 
 from tests.upstream.anthropic import Anthropic
+from tests.upstream.azure import Azure
 from tests.upstream.compatible import Compatible
 from tests.upstream.faults import MEBIBYTE, Fault
 from tests.upstream.llamacpp import LlamaCpp
@@ -33,7 +34,7 @@ from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
 
 KEY = "sk-upstream-canary-7Qe2ZkV9tXw4LmB1"
 DIALECTS = {"openai": OpenAI(), "compatible": Compatible(), "anthropic": Anthropic(), "llamacpp": LlamaCpp()}
-DIALECTS |= {"oauth": OAuth(), "guarded": Guarded()}
+DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 FILLER = b"a" * MEBIBYTE
 
