@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from time import time
 from typing import Any
+from uuid import uuid4
 
 from connections.providers import problems, wire
 from connections.providers.calls import JSON, Mode, Reply, Usage
@@ -57,12 +58,18 @@ def embedding_reply(vectors: Sequence[Sequence[float]], usage: Usage, *, model: 
 
 def _reply(mode: Mode, choices: Sequence[JSON], usage: Usage, model: str, name: str) -> Reply:
     numbered = [{"index": index, "logprobs": None, **choice} for index, choice in enumerate(choices)]
-    body = {**_envelope(WHOLE[mode], model, name), "choices": numbered, "usage": usage.as_openai()}
+    body = {**_envelope(WHOLE[mode], model, name), "choices": numbered, **_told(usage)}
     return Reply(wire.encode(body), usage, choices[-1]["finish_reason"], model)
 
 
+def _told(usage: Usage) -> JSON:
+    """Nothing where the provider told nothing: no tokens is not the same as none known."""
+    known = usage.prompt_tokens is not None or usage.completion_tokens is not None
+    return {"usage": usage.as_openai()} if known else {}
+
+
 def _envelope(kind: str, model: str, name: str) -> JSON:
-    return {"id": name or "chatcmpl-unnamed", "object": kind, "created": int(time()), "model": model}
+    return {"id": name or f"chatcmpl-{uuid4().hex}", "object": kind, "created": int(time()), "model": model}
 
 
 class ShapedReader(StreamReader):
@@ -77,11 +84,8 @@ class ShapedReader(StreamReader):
 
     def end(self) -> Sequence[bytes]:
         self._check_end()
-        return (
-            [wire.encode({**self._envelope(), "choices": [], "usage": self.usage.as_openai()})]
-            if self._wants_usage
-            else []
-        )
+        told = _told(self.usage) if self._wants_usage else {}
+        return [wire.encode({**self._envelope(), "choices": [], **told})] if told else []
 
     def _delta(self, finish: str | None = None, index: int = 0, **delta: Any) -> bytes:
         choice: JSON = {"delta": delta} if self.mode is Mode.CHAT else {"text": delta.get("content", "")}
