@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from time import time
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from connections.providers.calls import JSON, Mode, Reply, Usage
 from connections.providers.streams import StreamReader
 
 WHOLE: Mapping[Mode, str] = {Mode.CHAT: "chat.completion", Mode.COMPLETION: "text_completion"}
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 PIECE: Mapping[Mode, str] = {Mode.CHAT: "chat.completion.chunk", Mode.COMPLETION: "text_completion"}
 
 
@@ -38,10 +40,12 @@ def decoded(body: bytes, secrets: Sequence[str]) -> Mapping[str, Any]:
     return content
 
 
-def chat_reply(message: JSON, finish: str, usage: Usage, *, model: str = "", name: str = "") -> Reply:
-    """A chat's whole answer of one message."""
+def chat_reply(
+    message: JSON, finish: str, usage: Usage, *, model: str = "", name: str = "", beside: Mapping[str, Any] = NOTHING
+) -> Reply:
+    """A chat's whole answer of one message. `beside`: what callers may read but could not send back within it."""
     whole = {"role": "assistant", "content": None, "refusal": None, **message}
-    return _reply(Mode.CHAT, [{"message": whole, "finish_reason": finish}], usage, model, name)
+    return _reply(Mode.CHAT, [{"message": whole, "finish_reason": finish, **beside}], usage, model, name)
 
 
 def completion_reply(answers: Sequence[tuple[str, str]], usage: Usage, *, model: str = "", name: str = "") -> Reply:

@@ -119,7 +119,7 @@ def test_the_golden_reply_is_read(family, recorded):
     if family.mode in {Mode.CHAT, Mode.COMPLETION}:
         finishes = [choice["finish_reason"] for choice in body["choices"]]
         assert finishes == expected.get("finish_reasons", [expected["finish_reason"]])
-        assert body["usage"]["prompt_tokens"] == (reply.usage.prompt_tokens or 0)
+        assert ("usage" in body) == (reply.usage.prompt_tokens is not None)
     if "texts" in expected:
         assert [choice["text"] for choice in body["choices"]] == expected["texts"]
 
