@@ -50,11 +50,15 @@ SENTENCES: Mapping[str, str] = {
 }
 
 
-def named(answer: Answer, secrets: Sequence[str]) -> ProviderError:
+Words = Sequence[tuple[re.Pattern[str], str]]
+"""Patterns of an error's words, each with the name that `problems` knows for it."""
+
+
+def named(answer: Answer, secrets: Sequence[str], words: Words = ()) -> ProviderError:
     """What an answer of 300 or more amounts to."""
     code, content = code_of(answer), _content(answer.body)
     status = _status(code, content, answer.status)
-    error = problems.named(_plainly(answer, code, content, status), secrets)
+    error = problems.named(_plainly(answer, code, content, status, words), secrets)
     error.status = answer.status
     if isinstance(error, KeyRefused) and code in SENTENCES:
         retell(error, SENTENCES[code])
@@ -89,12 +93,13 @@ def _status(code: str, content: Mapping[str, Any], status: int) -> int:
     return original if refused else 503  # type: ignore[return-value]
 
 
-def _plainly(answer: Answer, code: str, content: Mapping[str, Any], status: int) -> Answer:
+def _plainly(answer: Answer, code: str, content: Mapping[str, Any], status: int, words: Words) -> Answer:
     """The same in the shape that `problems` reads."""
     told = content.get("message") or content.get("Message") or _xml(answer.body, "Message")
     if not isinstance(told, str) or not told:
         return replace(answer, status=status)
-    error = {"message": told, "code": NAMES.get(code, code)}
+    name = next((name for pattern, name in words if status == 400 and pattern.search(told)), NAMES.get(code, code))
+    error = {"message": told, "code": name}
     return replace(answer, status=status, body=wire.encode({"error": error}))
 
 
