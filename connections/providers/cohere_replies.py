@@ -13,21 +13,22 @@ from connections.providers.shapes import ShapedReader, chat_reply, decoded, mapp
 
 
 def completion(body: bytes, secrets: Sequence[str]) -> Reply:
-    """A whole chat. What the model plans to do with its tools stays where callers can send it back."""
+    """A whole chat. What the model plans to do with its tools is reasoning, which callers can send back."""
     content = decoded(body, secrets)
     if not isinstance(content.get("message"), dict):
         raise refusal_in(content, body, secrets)
     said = content["message"]
     calls = [_tool_call(call) for call in mappings(said.get("tool_calls"))]
-    text, thoughts = _text(said, "text"), _text(said, "thinking")
+    text, thoughts = _text(said, "text"), _text(said, "thinking") + string(said, "tool_plan")
     message: JSON = {"content": None if calls and not text else text}
     if thoughts:
         message["reasoning_content"] = thoughts
     if calls:
         message["tool_calls"] = calls
-    message |= {name: said[name] for name in ("tool_plan", "citations") if said.get(name)}
     finish = finish_of(content.get("finish_reason"), bool(calls))
-    return chat_reply(message, finish, usage_of(mapping(content.get("usage"))), name=string(content, "id"))
+    usage = usage_of(mapping(content.get("usage")))
+    beside = {"citations": said["citations"]} if said.get("citations") else {}
+    return chat_reply(message, finish, usage, name=string(content, "id"), beside=beside)
 
 
 def _text(message: Mapping[str, Any], kind: str) -> str:
@@ -71,13 +72,15 @@ class ChatReader(ShapedReader):
             case "content-delta" | "content-start":
                 return self._content(mapping(message.get("content")))
             case "tool-plan-delta":
-                return self._text(string(message, "tool_plan"), name="tool_plan")
+                return self._text(string(message, "tool_plan"), name="reasoning_content")
             case "tool-call-start":
                 return self._tool(_place(event), mapping(message.get("tool_calls")))
             case "tool-call-delta":
                 return self._arguments(_place(event), mapping(message.get("tool_calls")))
             case "tool-call-end":
                 return self._tool_end(_place(event))
+            case "citation-start" if message.get("citations"):
+                return [self._delta(citations=[message["citations"]])]
             case "message-start":
                 self._name = string(event, "id")
                 return [self._delta(role="assistant", content="")]

@@ -6,7 +6,7 @@ from typing import Any
 from connections.providers import wire
 from connections.providers.calls import JSON, Adjustment, Call
 from connections.providers.errors import RequestRefused
-from connections.providers.model_families.cohere_text import P
+from connections.providers.model_families.cohere_text import P, one_penalty
 from connections.providers.model_families.family import list_of
 from connections.providers.parameters import ParameterTable, Rule
 
@@ -53,7 +53,7 @@ class _Chat:
         self.made["messages"] = [_message(message) for message in self.given.pop("messages")]
         if "stop_sequences" in self.given:
             self.given["stop_sequences"] = list_of(self.given["stop_sequences"])
-        self._penalties()
+        one_penalty(self.call, self.given)
         self._tools()
         self._format()
         self._thinking()
@@ -62,12 +62,6 @@ class _Chat:
 
     def _report(self, parameter: str, what: str) -> None:
         self.call.adjusted.append(Adjustment(parameter, what))
-
-    def _penalties(self) -> None:
-        """Many models refuse both at once."""
-        if self.given.get("frequency_penalty") and self.given.get("presence_penalty"):
-            del self.given["presence_penalty"]
-            self._report("presence_penalty", "dropped, as frequency_penalty is given")
 
     def _tools(self) -> None:
         tools, choice = self.given.pop("tools", None), self.given.pop("tool_choice", None)
@@ -117,14 +111,21 @@ def _message(message: JSON) -> JSON:
     content = _content(message.get("content"))
     match message["role"]:
         case "assistant":
-            kept = {name: message[name] for name in ("tool_calls", "tool_plan") if message.get(name)}
-            return {"role": "assistant", **({"content": content} if content or not kept else {}), **kept}
+            return {"role": "assistant", **_said(content, message)}
         case "tool" | "function":
             return {"role": "tool", "tool_call_id": message.get("tool_call_id", ""), "content": content}
         case "developer":
             return {"role": "system", "content": content}
         case role:
             return {"role": role, "content": content}
+
+
+def _said(content: Any, message: JSON) -> JSON:
+    """What the assistant reasoned before it called tools is its plan, which the model wants back."""
+    if not (calls := message.get("tool_calls")):
+        return {"content": content}
+    plan = message.get("reasoning_content")
+    return {**({"content": content} if content else {}), **({"tool_plan": plan} if plan else {}), "tool_calls": calls}
 
 
 def _content(content: Any) -> Any:
@@ -146,6 +147,4 @@ def _part(part: JSON) -> JSON:
 
 
 def rerank_body(call: Call, table: ParameterTable) -> JSON:
-    given = {name: wire.plain(value) for name, value in table.apply(call).items()}
-    documents = [one if isinstance(one, str) else str(one.get("text", "")) for one in given["documents"]]
-    return {"model": call.target.upstream_id, **given, "documents": documents}
+    return {"model": call.target.upstream_id, **table.apply(call)}

@@ -11,7 +11,7 @@ from connections.providers import problems, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Usage
 from connections.providers.contract import EventReader
 from connections.providers.errors import RequestRefused
-from connections.providers.model_families.cohere_text import FAILURES, REASONS, P
+from connections.providers.model_families.cohere_text import FAILURES, REASONS, P, one_penalty
 from connections.providers.model_families.cohere_usage import usage_of
 from connections.providers.model_families.family import (
     NOT_TOLD,
@@ -58,6 +58,7 @@ class CohereChat(Family):
 
     def body(self, call: Call) -> JSON:
         given = {name: wire.plain(value) for name, value in self.parameters_for(call.target).apply(call).items()}
+        one_penalty(call, given)
         if "stop_sequences" in given:
             given["stop_sequences"] = list_of(given["stop_sequences"])
         conversation = _Conversation(call, given.pop("messages")).body()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from connections.providers.calls import JSON, Call, Usage
+from connections.providers.calls import JSON, Adjustment, Call, Usage
 from connections.providers.contract import Abilities
 from connections.providers.errors import ProviderError, ServerFailed, TimedOut
 from connections.providers.model_families.cohere_usage import usage_of
@@ -25,6 +25,13 @@ REASONS: Mapping[str, str] = {
 FAILURES: Mapping[str, type[ProviderError]] = {"ERROR": ServerFailed, "TIMEOUT": TimedOut, "USER_CANCEL": ServerFailed}
 
 
+def one_penalty(call: Call, given: JSON) -> None:
+    """Many models refuse both at once."""
+    if given.get("frequency_penalty") and given.get("presence_penalty"):
+        del given["presence_penalty"]
+        call.adjusted.append(Adjustment("presence_penalty", "dropped, as frequency_penalty is given"))
+
+
 class CohereText(TextFamily):
     name = "cohere-command"
     can = Abilities(choices=MAX_GENERATIONS, inputs=1, prompts=1, image_urls=False)
@@ -42,6 +49,7 @@ class CohereText(TextFamily):
     def body(self, call: Call) -> JSON:
         given = self.parameters_for(call.target).apply(call)
         given["prompt"] = text_of(given["prompt"])
+        one_penalty(call, given)
         for name in ("stop_sequences", "end_sequences"):
             if name in given:
                 given[name] = list_of(given[name])

@@ -256,9 +256,10 @@ def length_set(call: Call, given: JSON, name: str, default: int) -> None:
 
 
 def cut(text: str, stops: Sequence[str]) -> tuple[str, bool]:
-    """The text up to the first stop, and whether there was one."""
-    places = [place for stop in stops if stop and (place := text.find(stop)) >= 0]
-    return (text[: min(places)], True) if places else (text, False)
+    """The text up to the stop that is complete first, and whether there was one."""
+    places = [(text.find(stop), stop) for stop in stops if stop]
+    ends = [(place + len(stop), place) for place, stop in places if place >= 0]
+    return (text[: min(ends)[1]], True) if ends else (text, False)
 
 
 class Scissors:
