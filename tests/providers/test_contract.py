@@ -387,7 +387,7 @@ def test_errors_inside_streams_are_named(provider):
         data = told["data"] if isinstance(told["data"], str) else json.dumps(told["data"])
 
         with pytest.raises(getattr(errors, told["error"])) as caught:
-            events.feed(Frame(told.get("event", ""), data.encode()))
+            list(events.feed(Frame(told.get("event", ""), data.encode())))
 
         assert caught.value.evidence == told.get("evidence", caught.value.evidence)
 
@@ -441,8 +441,9 @@ def test_an_event_that_is_not_json_is_a_bad_reply(provider, data):
         mode = Mode(expected.get("mode", "chat"))
         event = expected.get("event", "")  # where only events of this name hold JSON
         target = target_from(expected.get("target", {"upstream_id": "a-model"}), mode)
+        whole = expected.get("before", "").encode() + data + expected.get("after", "").encode()  # a stream in a stream
         with pytest.raises(errors.BadReply):
-            list(provider.events(Call(mode, target, {}, stream=True)).feed(Frame(event, data)))
+            list(provider.events(Call(mode, target, {}, stream=True)).feed(Frame(event, whole)))
 
 
 def test_the_golden_list_of_models_is_read(provider):
