@@ -109,7 +109,7 @@ class Replicate(Provider):
     def _created(self, call: Call) -> Steps[Answer]:
         if call.target.upstream_id not in self._keys:
             yield from self._read_schema(call.target.upstream_id)
-        answer = yield self.request(call)
+        answer: Answer = yield self.request(call)
         if answer.status >= 300:
             raise self.problem(answer)
         found = replicate_replies.prediction(answer.body, self._secrets)
