@@ -10,6 +10,7 @@ from connections import prices
 from connections.fields import LinesField, field_for
 from connections.models import MODES
 from connections.providers.contract import Provider
+from connections.providers.query_template import template_names
 from connections.services.model_options import OptionsRefused, checked_model_options
 from connections.services.models import ModelChoice, model_problems
 
@@ -24,7 +25,10 @@ CAPABILITIES = {
 
 
 class ModelOptionsForm(forms.Form):
-    """What the provider's `ModelOptions` offer. A blank field means its default; a valid form has the `options`."""
+    """What the provider's `ModelOptions` offer. A blank field means its default; a valid form has the `options`.
+
+    Query templates have a page of their own; they stay as they are.
+    """
 
     def __init__(
         self, kind: type[Provider] | None, data: QueryDict | None = None, *, initial: Mapping[str, Any] | None = None
@@ -32,16 +36,19 @@ class ModelOptionsForm(forms.Form):
         super().__init__(data, prefix="options", initial=dict(initial or {}))
         self.kind = kind
         self.options: dict[str, Any] = {}
+        templates = template_names(kind.ModelOptions) if kind else []
+        self.templates = {name: self.initial[name] for name in templates if self.initial.get(name)}
         for name, info in (kind.ModelOptions.model_fields if kind else {}).items():
-            self.fields[name] = field_for(info, secret=False, stored=False)
-            self.fields[name].required = False
+            if name not in templates:
+                self.fields[name] = field_for(info, secret=False, stored=False)
+                self.fields[name].required = False
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if self.kind is not None and not self.errors:
             given = {name: value for name, value in cleaned.items() if value not in (None, "", [], {})}
             try:
-                self.options = checked_model_options(self.kind, given)
+                self.options = checked_model_options(self.kind, given | self.templates)
             except OptionsRefused as refusal:
                 self._refuse(refusal)
         return cleaned

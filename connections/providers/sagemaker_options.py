@@ -1,17 +1,15 @@
 """What an admin says of one endpoint: what its container speaks, and the headers that SageMaker takes for it."""
 
-from typing import Literal, Self
-
-from pydantic import ValidationInfo, model_validator
+from typing import Literal
 
 from connections.providers.fields import HeaderText
 from connections.providers.prompt_formats import PromptOptions
 from connections.providers.query_template import QueryTemplate
 from connections.providers.sagemaker_shapes import SHAPES, OwnTemplate, Shape
-from connections.providers.settings import STORED, setting
+from connections.providers.settings import setting
 
 OWN = "own-template"
-NO_TEMPLATE = "The shape own-template needs a query template."
+NO_TEMPLATE = "This model has the shape own-template, but no query template yet."
 
 
 class SageMakerOptions(PromptOptions):
@@ -63,12 +61,6 @@ class SageMakerOptions(PromptOptions):
         "Content type", default="", help="Empty: the shape's own.", advanced=True, max_length=200
     )
     accept: HeaderText = setting("Accept", default="", help="Empty: the shape's own.", advanced=True, max_length=200)
-
-    @model_validator(mode="after")
-    def _has_template(self, info: ValidationInfo) -> Self:
-        if self.shape == OWN and self.template is None and info.context != STORED:
-            raise ValueError(NO_TEMPLATE)
-        return self
 
     def shape_for(self, embeds: bool) -> Shape | None:
         """None: the template that it needs is missing. A model for embeddings has the one shape that embeds."""

@@ -119,7 +119,6 @@ def test_other_headers_are_the_admins():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"shape": "own-template"}, NO_TEMPLATE),
         ({"shape": "pickle"}, "Input should be"),
         ({"custom_attributes": "a\r\nX-Evil: 1"}, "one line of plain characters"),
         ({"target_variant": "v" * 64}, "at most 63"),
@@ -133,7 +132,7 @@ def test_options_that_make_no_sense_are_refused(options, words):
         SageMakerOptions.model_validate(options)
 
 
-def test_a_template_that_went_missing_is_told_and_breaks_nothing_else():
+def test_a_missing_template_is_told_and_breaks_nothing_else():
     provider = make("sagemaker")
 
     with pytest.raises(errors.RequestRefused, match=NO_TEMPLATE):
