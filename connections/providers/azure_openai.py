@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from typing import Annotated, Literal, Self
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import msgspec
 from pydantic import AfterValidator, SecretStr, model_validator
@@ -139,9 +139,9 @@ class AzureOpenAI(OpenAIFamily):
 
     @property
     def base_url(self) -> str:
-        path = "/".join(part for part in ("openai" * self.settings.openai_path, "v1" * self._newer) if part)
-        base = joined(self.settings.endpoint, path) if path else self.settings.endpoint
-        return joined(base.rstrip("/"), "", self._query).replace("/?", "?").rstrip("/")
+        parts = urlsplit(self.settings.endpoint)
+        path = [parts.path.rstrip("/"), *["openai"] * self.settings.openai_path, *["v1"] * self._newer]
+        return urlunsplit(parts._replace(path="/".join(path), query=self._query))
 
     @property
     def _newer(self) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, SecretStr
 
@@ -52,8 +52,8 @@ def _secret_text(value: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
-def _url(text: str) -> str:
-    """With scheme and host, without the path of an operation, without doubled slashes."""
+def tidy_address(text: str) -> str:
+    """With scheme and host, without doubled slashes and ways up."""
     text = text.strip()
     if not text:
         return text
@@ -71,9 +71,18 @@ def _url(text: str) -> str:
     if "#" in text:
         raise ValueError("The address must not have a # part.")
     path = re.sub("/{2,}", "/", parts.path).rstrip("/")
+    if any(unquote(step) in {".", ".."} for step in path.split("/")):
+        raise ValueError("The address must not have . or .. as a part of its path.")
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def _url(text: str) -> str:
+    """Without the path of an operation."""
+    parts = urlsplit(tidy_address(text))
+    path = parts.path
     for ending in PASTED:
         path = path.removesuffix(ending)
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+    return urlunsplit(parts._replace(path=path))
 
 
 def _header_name(name: str) -> str:
@@ -120,6 +129,8 @@ def joined(base: str, path: str, query: str = "") -> str:
 Secret = Annotated[SecretStr, AfterValidator(_secret)]
 SecretText = Annotated[SecretStr, AfterValidator(_secret_text)]
 """A secret of many lines, as a file holds it; its setting must be marked `multiline`."""
+Address = Annotated[str, AfterValidator(tidy_address)]
+"""An address whose path stays as it is."""
 Url = Annotated[str, AfterValidator(_url)]
 """An address; empty stays empty. Whether it may be reached is asked elsewhere."""
 OpenAIUrl = Annotated[Url, AfterValidator(_model_root)]

@@ -127,11 +127,15 @@ class OpenAIFamily(OpenAIDialect):
         return super().events(call)
 
 
-@cache
 def quirks_of(name: str) -> Quirks:
+    return quirks_if_known(name) or Quirks(max_tokens=LENGTH)
+
+
+@cache
+def quirks_if_known(name: str) -> Quirks | None:
     """Also of a model that was fine-tuned: `ft:gpt-4o:company::id`."""
     name = name.removeprefix("ft:")
-    return next((quirks for start, quirks in QUIRKS.items() if name.startswith(start)), Quirks(max_tokens=LENGTH))
+    return next((quirks for start, quirks in QUIRKS.items() if name.startswith(start)), None)
 
 
 def _by_responses(target: Target, options: DialectOptions) -> bool:
