@@ -32,6 +32,7 @@ from tests.upstream.llamacpp import LlamaCpp
 from tests.upstream.oauth import Guarded, OAuth
 from tests.upstream.openai import OpenAI, Refused
 from tests.upstream.replicate import Replicate
+from tests.upstream.sagemaker import SageMaker
 from tests.upstream.tgi import TGI
 from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
 
@@ -41,6 +42,7 @@ DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex()}
 DIALECTS |= {"cohere": Cohere()}
+DIALECTS |= {"sagemaker": SageMaker()}
 FILLER = b"a" * MEBIBYTE
 
 
