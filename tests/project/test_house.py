@@ -24,7 +24,10 @@ def test_imports_run_one_way():
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("program", ["django.setup()", "import llmmesh.asgi"])
+ALL_PROVIDERS = "django.setup()\nfrom connections.providers import registry\nregistry.providers()"
+
+
+@pytest.mark.parametrize("program", ["django.setup()", "import llmmesh.asgi", ALL_PROVIDERS])
 def test_a_start_loads_no_heavy_sdk(program):
     """Together they cost seconds and hundreds of megabytes; adapters import them where they call them."""
     heavy = {
@@ -33,6 +36,9 @@ def test_a_start_loads_no_heavy_sdk(program):
         "google.auth",
         "google.genai",
         "google.cloud.aiplatform",
+        "google.cloud.aiplatform_v1",
+        "google.protobuf",
+        "grpc",
         "vertexai",
         "xllamacpp",
         "pip",
