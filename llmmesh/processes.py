@@ -12,6 +12,7 @@ from signal import SIGTERM
 
 from django.conf import settings
 
+from connections.engines.told import HOPELESS
 from llmmesh import local_model
 from llmmesh.local_connection import Served
 from llmmesh.supervisor import Child
@@ -24,6 +25,8 @@ WEB_OPTIONS = (
 WORKER_THREADS = 16
 PASSED_TO_THE_MODEL = ("HOME", "LANG", "PATH", "TMPDIR", "XDG_CACHE_HOME", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """With every `PIP_…` name and the usual proxy names, all that the local model's process sees of our environment."""
+
+PASSED_TO_ENGINES = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 
 
 def web(environment: Mapping[str, str], listening: socket.socket, plane: str = "application") -> list[Child]:
@@ -97,6 +100,28 @@ def model(environment: Mapping[str, str], served: Served) -> Child:
     command += [str(settings.DATA_DIR / "models"), str(served.port)]
     passed = {name: value for name, value in environment.items() if _harmless(name)}
     return Child("model", command, {**passed, "LOCAL_MODEL_KEY": served.key}, needed=False, when_orphaned=SIGTERM)
+
+
+def engines(environment: Mapping[str, str]) -> Child:
+    """The process that starts and stops engines as their connections' pages say."""
+    command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "up", "--only", "engines"]
+    return Child("engines", command, environment, when_orphaned=SIGTERM)
+
+
+def engine(name: str, program: str, told: bytes) -> Child:
+    """One engine. It gets neither our secrets nor the database's address; what it must know comes as `told`."""
+    passed = {name: value for name, value in os.environ.items() if _harmless(name) or name in PASSED_TO_ENGINES}
+    environment = {**passed, "PYTHONPATH": str(settings.BASE_DIR), "PYTHONUNBUFFERED": "1"}
+    command = [engine_python(program), "-P", "-m", "connections.engines"]
+    return Child(name, command, environment, needed=False, told=told, hopeless=HOPELESS)
+
+
+def engine_python(program: str) -> str:
+    """llama.cpp is installed with us; what other engines need is not, and may have an environment of its own."""
+    own = Path(settings.BASE_DIR / ".venv-engines" / "bin" / "python")
+    if program == "gguf":
+        return sys.executable
+    return settings.ENGINE_PYTHON or (str(own) if own.exists() else sys.executable)
 
 
 def _harmless(name: str) -> bool:

@@ -48,6 +48,10 @@ class Child:
     needed: bool = True
     """Whether the whole machine stops when this child cannot be kept running."""
     when_orphaned: signal.Signals = signal.SIGKILL
+    told: bytes = field(default=b"", repr=False)
+    """What it finds on its standard input at each start."""
+    hopeless: int | None = None
+    """The exit status after which starting it again would change nothing."""
 
 
 @dataclass
@@ -119,13 +123,16 @@ class Supervisor:
         process = subprocess.Popen(  # noqa: S603 - the commands are ours
             list(child.command),
             env=dict(child.environment),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if child.told else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             pass_fds=child.descriptors,
             start_new_session=True,
             preexec_fn=lambda: _die_with_parent(child.when_orphaned),
         )
+        if process.stdin:
+            with suppress(BrokenPipeError), process.stdin as told:
+                told.write(child.told)
         pipe = cast(IO[bytes], process.stdout)
         os.set_blocking(pipe.fileno(), False)
         running.process = process
@@ -152,7 +159,11 @@ class Supervisor:
             lines, running.rest = [running.rest], b""
         for line in lines:
             if text := line.decode(errors="replace").rstrip():
-                self.say(text, running.child.name)
+                self.hear(text, running)
+
+    def hear(self, text: str, running: Running) -> None:
+        """One line that a child has written."""
+        self.say(text, running.child.name)
 
     def _notice_deaths(self) -> None:
         for running in self.children:
@@ -164,6 +175,9 @@ class Supervisor:
         name, now = running.child.name, time.monotonic()
         running.process = None
         running.deaths = [death for death in running.deaths if now - death < HOPELESS_SECONDS] + [now]
+        if status == running.child.hopeless:
+            self.failed = running.child.needed
+            return
         if len(running.deaths) >= GIVE_UP_AFTER:
             self.failed = running.child.needed
             self.say(f"{name} stopped {GIVE_UP_AFTER} times in a minute. It is not started again.")

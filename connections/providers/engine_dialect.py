@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator
 
+from connections.providers import wire
 from connections.providers.calls import JSON, Answer, Call, Mode, ModelInfo, Outgoing, Target
 from connections.providers.contract import NOTHING, Abilities, Provider
 from connections.providers.errors import EngineStopped, ProviderError
@@ -105,7 +106,7 @@ class EngineDialect(OpenAIDialect):
         body = super().body(call)
         if call.mode is Mode.CHAT and call.target.options.get("prompt_format"):
             rendered = self.prompt(call)
-            given = body.get("stop") or []
+            given = wire.plain(body.get("stop") or [])
             texts = [given] if isinstance(given, str) else list(given)
             body = {name: value for name, value in body.items() if name != "messages"}
             body |= {"prompt": rendered.text, "stop": list(dict.fromkeys([*texts, *rendered.stops]))}

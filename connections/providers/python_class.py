@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+from connections.providers import wire
 from connections.providers.calls import Call, Mode, ModelInfo, Target
 from connections.providers.contract import Abilities
 from connections.providers.custom_class import Arguments, ClassSettings, CustomClass
+from connections.providers.errors import RequestRefused
 from connections.providers.parameters import ParameterTable
 from connections.providers.settings import setting
 
@@ -53,7 +55,9 @@ class PythonClass(CustomClass):
         sent = body.pop("runtime_parameters", None)
         if call.mode is Mode.EMBEDDING:
             return body
-        own = sent if isinstance(sent, dict) else {}
+        own = {} if sent is None else wire.plain(sent)
+        if not isinstance(own, dict):
+            raise RequestRefused("`runtime_parameters` must be an object with the arguments of generate().")
         together = {**self.settings.runtime_parameters, **own}
         return {**body, "runtime_parameters": together} if together else body
 

@@ -2,13 +2,14 @@
 
 import json
 
+import msgspec
 import pytest
 from pydantic import ValidationError
 
 from connections.providers import registry
 from connections.providers.calls import Answer, Call, Mode, Target
 from connections.providers.deployed import Deployed
-from connections.providers.errors import EngineStopped, Overloaded
+from connections.providers.errors import EngineStopped, Overloaded, RequestRefused
 from tests.providers.conftest import PLACE, make
 
 KINDS = [kind for kind, provider in registry.providers().items() if provider.engine]
@@ -100,6 +101,18 @@ def test_runtime_parameters_go_along_with_requests_and_not_with_the_start():
     assert json.loads(provider.request(call).body)["runtime_parameters"] == {"mood": "calm"}
     assert "runtime_parameters" not in provider.told()
     assert not any(secret in str(provider.told()) for secret in provider.secrets())
+
+
+@pytest.mark.parametrize("sent", [b"5", b'["mood"]', b'"calm"'])
+def test_runtime_parameters_are_an_object_as_they_come_from_the_wire(sent):
+    def call(raw: bytes) -> Call:
+        return Call(Mode.CHAT, Target("fish"), {**HELLO, "runtime_parameters": msgspec.Raw(raw)})
+
+    assert (
+        json.loads(make("python_class").request(call(b'{"mood": "calm"}')).body)["runtime_parameters"]["mood"] == "calm"
+    )
+    with pytest.raises(RequestRefused, match="must be an object"):
+        make("python_class").request(call(sent))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from llmmesh import first_run, leftovers, local_connection, preparation, processes
+from llmmesh.engines import EngineSupervisor
 from llmmesh.files import Held, locked
 from llmmesh.supervisor import Child, Supervisor
 
-PARTS = ("gateway", "web", "worker", "beat")
+PARTS = ("gateway", "web", "worker", "beat", "engines")
 BACKLOG = 2048
 
 
@@ -62,6 +63,7 @@ def all_children(listening: socket.socket) -> list[Child]:
         environment["REDIS_URL"] = f"unix://{path}"
         children.append(processes.valkey(environment, path))
     children += [*processes.web(environment, listening), processes.worker(environment), processes.beat(environment)]
+    children.append(processes.engines(environment))
     if settings.LOCAL_MODEL != "off" and (served := local_connection.prepare(settings.LOCAL_MODEL)):
         children.append(processes.model(environment, served))
     return children
@@ -74,10 +76,21 @@ def run_one(part: str) -> int:
     preparation.require_prepared()
     connection.close()
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if part == "engines":
+        return run_engines()
     if part in {"worker", "beat"}:
         return Supervisor([getattr(processes, part)(environment)]).run()
     with listen() as listening:
         return Supervisor(processes.web(environment, listening, plane=part)).run()
+
+
+def run_engines() -> int:
+    """The engines of this machine. Another supervisor on the same data folder would start each of them twice."""
+    folder = settings.DATA_DIR / "run"
+    with locked(folder / "engines.lock"):
+        pids_file = folder / "engines.json"
+        leftovers.end(pids_file)
+        return EngineSupervisor(pids_file).run()
 
 
 def listen() -> socket.socket:
