@@ -150,7 +150,7 @@ def test_a_life_from_the_first_start_to_ctrl_c(machine):
 
 def test_a_killed_supervisor_leaves_nothing_behind(machine):
     machine.start()
-    assert len(running_on(machine.folder)) == 5  # supervisor, Valkey, web, worker, beat
+    assert len(running_on(machine.folder)) == 6  # supervisor, Valkey, web, worker, beat, engines
 
     machine.process.kill()
 
