@@ -53,7 +53,7 @@ def make_connection(
     for more than a base URL and a key; `options` those of every model.
     """
     name = name or dialect
-    models = models or {MODELS[dialect]: Mode.CHAT}
+    models = {MODELS[dialect]: Mode.CHAT} if models is None else models
     with transaction.atomic():
         connection = Connection(name=name, slug=name, kind=kind or KINDS[dialect], **columns)
         connection.settings = {"base_url": url or upstream.url(dialect)} if settings is None else settings
