@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 OURS = {name: service for name, service in COMPOSE["services"].items() if service["image"] == "llm-mesh"}
 VALUES = {"DOMAIN": "mesh.example.com", "POSTGRES_PASSWORD": "letters", "PRIVATE_ADDRESSES": "10.20.0.0/16"}
-VALUES |= {"AMBIENT_IDENTITY": "aws", "CUSTOM_CLASSES": "our_models:Fish", "MODELS": "./models"}
+VALUES |= {"AMBIENT_IDENTITY": "aws", "CUSTOM_CLASSES": "our_models:Fish"}
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
