@@ -23,6 +23,7 @@ from typing import Any
 
 from tests.upstream.anthropic import Anthropic
 from tests.upstream.azure import Azure
+from tests.upstream.bedrock import Bedrock
 from tests.upstream.cohere import Cohere
 from tests.upstream.compatible import Compatible
 from tests.upstream.faults import MEBIBYTE, Fault
@@ -42,6 +43,7 @@ DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex()}
 DIALECTS |= {"cohere": Cohere()}
+DIALECTS |= {"bedrock": Bedrock()}
 DIALECTS |= {"sagemaker": SageMaker()}
 FILLER = b"a" * MEBIBYTE
 
@@ -157,7 +159,7 @@ class Exchange:
             await self.whole(prepared.status, prepared.body, prepared.headers)
             raise Ended
         self.upstream.billed[self.plan.call_id] = prepared.bill
-        kind = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+        kind = {"content-type": prepared.content_type, "cache-control": "no-cache"}
         await self.head(200, kind | {"transfer-encoding": "chunked", "x-request-id": f"up_{self.plan.call_id}"})
         return prepared
 

@@ -120,6 +120,7 @@ class Stream:
 
     events: list[Event]
     bill: Bill
+    content_type: str = "text/event-stream; charset=utf-8"
 
 
 def pieces(text: str) -> list[str]:
