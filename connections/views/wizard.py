@@ -20,6 +20,7 @@ from connections import drafts, runtime, services, trials
 from connections.account import Account, SettingsRefused
 from connections.drafts import Draft
 from connections.forms import ConnectionForm, GroupsForm, SettingsForm
+from connections.gallery import gallery
 from connections.model_forms import OwnModelsForm
 from connections.providers import registry
 from connections.providers.calls import ModelInfo
@@ -56,7 +57,10 @@ def keep_input(request: PageRequest, draft: Draft, options: ConnectionForm, sett
 @requires(Permission.MANAGE_CONNECTIONS)
 @require_safe
 def provider(request: PageRequest) -> HttpResponse:
-    return render(request, "connections/new/credentials.html", _page(None, 0))
+    query = request.GET.get("q", "").strip()[:80]
+    return render(
+        request, "connections/new/credentials.html", _page(None, 0) | {"query": query, "gallery": gallery(query)}
+    )
 
 
 @requires(Permission.MANAGE_CONNECTIONS)
@@ -194,7 +198,7 @@ def _page(draft: Draft | None, current: int) -> dict[str, Any]:
     return {
         "kind": kind,
         "draft": draft,
-        "kinds": list(registry.providers().values()),
+        "gallery": gallery(),
         "steps": list(zip(names, states, addresses, strict=True)),
         "back": addresses[max(0, current - 1)],
     }

@@ -12,6 +12,7 @@
 //   form[data-auto]              sends itself when one of its fields changes
 //   #palette                     Ctrl-K opens it, the arrow keys walk through what it found
 //   input[data-filter="selector"]  hides those elements whose text does not hold what is typed
+//   details[data-fold]           opens when such an element in it holds it
 
 function toggleTheme() {
   const root = document.documentElement;
@@ -95,6 +96,8 @@ function filter(field) {
   const wanted = field.value.trim().toLowerCase();
   for (const item of document.querySelectorAll(field.dataset.filter)) {
     item.hidden = !item.textContent.toLowerCase().includes(wanted);
+    const fold = item.closest("details[data-fold]");
+    if (fold && wanted && !item.hidden) fold.open = true;
   }
 }
 

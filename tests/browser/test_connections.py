@@ -97,3 +97,23 @@ def test_deleting_wants_the_name(mesh, connect, ada, sign_in):
 
     expect(site.locator("#messages")).to_contain_text("Old rack is deleted.")
     assert not Connection.objects.exists()
+
+
+def test_a_provider_is_found_while_typing(mesh, ada, sign_in, check_accessibility):
+    site = sign_in("ada")
+    site.goto("/connections/new/")
+    tiles, field = site.locator(".tile:visible"), site.get_by_label("Filter providers")
+    everything = tiles.count()
+    check_accessibility()
+
+    field.press_sequentially("anthropic")
+    assert 0 < tiles.count() < everything
+    field.fill("no such thing")
+    expect(site.locator(".gallery-none")).to_be_visible()
+    assert site.locator(".shelf:visible").count() == 0
+
+    field.fill("claude models from")
+    field.press("Tab")
+    site.keyboard.press("Enter")
+    site.wait_for_url("**/connections/new/anthropic/")
+    expect(site.locator(".tile[aria-current]")).to_contain_text("Anthropic")
