@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from connections.providers import images, problems, ranking, wire
-from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
+from connections.providers.calls import Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import NOTHING, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import joined
 from connections.providers.oauth import AccessToken
-from connections.providers.openai_replies import ChunkReader, completion, vectors
+from connections.providers.openai_replies import ChunkReader, completion, packed, vectors
 from connections.providers.parameters import COMMON, ParameterTable, Rule
 from connections.providers.settings import ModelOptions, ProviderSettings, setting
 
@@ -115,6 +115,11 @@ class OpenAIDialect(Provider):
     def takes_stream_options(self) -> bool:
         return True
 
+    @property
+    def packs_vectors(self) -> bool:
+        """Whether the server gives vectors as numbers only: base64 is made of them here."""
+        return False
+
     def quirks(self, target: Target) -> Quirks:
         """What is known of the model, before the admin's overrides."""
         return Quirks()
@@ -144,6 +149,8 @@ class OpenAIDialect(Provider):
         role = self.knowledge_of(call.target).quirks.system_role
         if role != "system" and "messages" in body:
             body["messages"] = _with_instructions_as(role, wire.plain(body["messages"]))
+        if self.packs_vectors and body.pop("encoding_format", None) is not None:
+            call.adjusted.append(Adjustment("encoding_format", "applied by us"))
         if call.stream:
             body["stream"] = True
             if self.takes_stream_options:
@@ -151,7 +158,9 @@ class OpenAIDialect(Provider):
         return body
 
     def reply(self, call: Call, answer: Answer) -> Reply:
-        return READERS[call.mode](answer.body, self._secrets)
+        reply = READERS[call.mode](answer.body, self._secrets)
+        packs = self.packs_vectors and wire.plain(call.body.get("encoding_format")) == "base64"
+        return packed(reply, self._secrets) if packs else reply
 
     def events(self, call: Call) -> EventReader:
         return ChunkReader(self._secrets, call.wants_usage)

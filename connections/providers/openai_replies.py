@@ -3,7 +3,10 @@
 Servers that copy the dialect have their habits; what a caller could stumble over is mended (`mended`).
 """
 
+import base64
+import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -114,6 +117,20 @@ def vectors(body: bytes, secrets: Sequence[str]) -> Reply:
     return Reply(body, wire.usage(usage.get("prompt_tokens"), 0), model=_text(whole.model))
 
 
+def packed(reply: Reply, secrets: Sequence[str]) -> Reply:
+    """The vectors in base64, as little-endian numbers of four bytes."""
+    answer = msgspec.json.decode(reply.body)
+    for item in answer["data"]:
+        numbers = item.get("embedding") if isinstance(item, dict) else None
+        if not isinstance(numbers, list):
+            continue
+        try:
+            item["embedding"] = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
+        except (struct.error, OverflowError) as error:
+            raise problems.unreadable(reply.body, secrets) from error
+    return replace(reply, body=wire.encode(answer))
+
+
 def usage_of(usage: Any) -> Usage:
     """OpenAI's token counts; cached and reasoning tokens are inside the sums."""
     if not isinstance(usage, dict):
@@ -198,8 +215,10 @@ def _mended_reason(choice: Mapping[str, Any]) -> str | None:
 
 def _mend_message(message: dict[str, Any], *, streamed: bool) -> None:
     if isinstance(message.get("content"), list):
-        parts = [part.get("text") if isinstance(part, dict) else part for part in message["content"]]
-        message["content"] = "".join(part for part in parts if isinstance(part, str))
+        thought = "".join(map(_thought, message["content"]))
+        message["content"] = _text_of(message["content"])
+        if thought:
+            message.setdefault("reasoning_content", thought)
     for name in REASONING_NAMES:
         if isinstance(message.get(name), str):
             message.setdefault("reasoning_content", message.pop(name))
@@ -207,6 +226,18 @@ def _mend_message(message: dict[str, Any], *, streamed: bool) -> None:
     for place, call in enumerate(calls if isinstance(calls, list) else []):
         if isinstance(call, dict):
             _mend_tool_call(call, place if streamed else None)
+
+
+def _text_of(parts: Any) -> str:
+    listed = parts if isinstance(parts, list) else []
+    texts = [part.get("text") if isinstance(part, dict) else part for part in listed]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _thought(part: Any) -> str:
+    """What a part of the content tells of the reasoning: some lay it between the parts of the text."""
+    told = part.get("summary") or part.get("thinking") if isinstance(part, dict) else None
+    return told if isinstance(told, str) else _text_of(told or ())
 
 
 def _mend_tool_call(call: dict[str, Any], place: int | None) -> None:

@@ -26,6 +26,7 @@ from tests.upstream.azure import Azure
 from tests.upstream.bedrock import Bedrock
 from tests.upstream.cohere import Cohere
 from tests.upstream.compatible import Compatible
+from tests.upstream.databricks import Databricks
 from tests.upstream.faults import MEBIBYTE, Fault
 from tests.upstream.google import Gemini, Vertex
 from tests.upstream.google_identity import GoogleIdentity
@@ -40,6 +41,7 @@ from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
 KEY = "sk-upstream-canary-7Qe2ZkV9tXw4LmB1"
 DIALECTS = {"openai": OpenAI(), "compatible": Compatible(), "anthropic": Anthropic(), "llamacpp": LlamaCpp()}
 DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
+DIALECTS |= {"databricks": Databricks()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex()}
 DIALECTS |= {"cohere": Cohere()}
