@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django import forms
+from django.core.exceptions import ValidationError
 from django.http import QueryDict
 
 from connections import prices
@@ -105,12 +106,37 @@ class ModelSettingsForm(forms.Form):
         label="What it can do", required=False, choices=CAPABILITIES, widget=forms.CheckboxSelectMultiple
     )
 
+    def changes(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in self.SAID}
+
+
+class PriceForm(forms.Form):
+    """What a model costs, from when on and until when (UTC)."""
+
+    starts = forms.DateTimeField(
+        label="From", required=False, help_text="UTC; empty: from now on.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )  # fmt: skip
+    ends = forms.DateTimeField(
+        label="Until", required=False, help_text="UTC; empty: until another price follows.",
+        widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M"),
+    )  # fmt: skip
+    note = forms.CharField(
+        label="Where it comes from", required=False, max_length=200, help_text="A contract, a price list."
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, label in prices.NAMES.items():
-            self.fields[name] = forms.CharField(label=label, required=False, max_length=20)
+        dates = self.fields
+        amounts = {
+            name: forms.CharField(label=label, required=False, max_length=20) for name, label in prices.NAMES.items()
+        }
+        self.fields = {**amounts, **dates}
 
-    def changes(self) -> dict[str, Any]:
-        cleaned = self.cleaned_data
-        price = {name: cleaned[name] for name in prices.NAMES if cleaned[name]}
-        return {name: cleaned[name] for name in self.SAID} | {"price": price}
+    def amounts(self) -> dict[str, str]:
+        return {name: self.cleaned_data[name] for name in prices.NAMES if self.cleaned_data[name]}
+
+    def refuse(self, refusal: ValidationError) -> None:
+        """Beside the field where there is one, else above all."""
+        for name, messages in refusal.message_dict.items():
+            self.add_error(name if name in self.fields else None, messages)

@@ -16,6 +16,7 @@ from access.principal import Principal
 from access.roles import Permission
 from connections import secrets
 from connections.engine_rows import Engine, EngineState
+from connections.prices import OwnPrice, Shown, own_in_force, shown
 from connections.providers import registry
 from connections.providers.calls import Mode, ModelInfo, Target
 from connections.providers.contract import Provider
@@ -204,8 +205,6 @@ class Model(models.Model):
     capabilities = models.JSONField(default=list, blank=True)
     context = models.PositiveIntegerField(null=True, blank=True)
     max_output = models.PositiveIntegerField(null=True, blank=True)
-    price = models.JSONField(default=dict, blank=True)
-    """An admin's own price: `{"input": "0.15", "output": "0.60"}` in USD per million tokens."""
     options = models.JSONField(default=dict, blank=True)
     """What an admin set for this model, as the provider's `ModelOptions` name it."""
     enabled = models.BooleanField(default=True)
@@ -231,6 +230,17 @@ class Model(models.Model):
         return kind.known(self.target.known_as, self.mode) if kind else None
 
     @property
+    def own_price(self) -> OwnPrice | None:
+        """An admin's price that holds now."""
+        return own_in_force([price.own for price in self.prices.all()], timezone.now().timestamp())
+
+    @property
+    def shown_price(self) -> Shown | None:
+        """What it costs now; None: nobody knows."""
+        kind = registry.providers().get(self.connection.kind)
+        return shown(self.target.known_as, kind.price_provider if kind else "", self.own_price)
+
+    @property
     def target(self) -> Target:
         return Target(
             upstream_id=self.upstream_id,
@@ -241,6 +251,44 @@ class Model(models.Model):
             max_output=self.max_output,
             options=self.options,
         )
+
+
+class Price(models.Model):
+    """What an admin says that a model costs, and when that holds. What was charged by it stays charged."""
+
+    model = models.ForeignKey(Model, on_delete=models.CASCADE, related_name="prices")
+    amounts = models.JSONField()
+    """USD by what is paid for, as `connections.prices.NAMES` has it: `{"input": "0.15", "output": "0.60"}`."""
+    starts = models.DateTimeField(default=timezone.now)
+    ends = models.DateTimeField(null=True, blank=True)
+    """The first moment at which it does not hold any more."""
+    note = models.CharField(max_length=200, blank=True)
+    """Where it comes from: a contract, a list."""
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-starts", "-id"]
+        constraints = [
+            models.CheckConstraint(
+                condition=models.Q(ends=None) | models.Q(ends__gt=models.F("starts")), name="price_ends_after_its_start"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.model} from {self.starts:%Y-%m-%d}"
+
+    @property
+    def own(self) -> OwnPrice:
+        return OwnPrice(self.pk, self.amounts, self.starts.timestamp(), self.ends.timestamp() if self.ends else None)
+
+    @property
+    def running(self) -> bool:
+        now = timezone.now()
+        return self.starts <= now and (self.ends is None or now < self.ends)
+
+    @property
+    def over(self) -> bool:
+        return self.ends is not None and self.ends <= timezone.now()
 
 
 class Grant(models.Model):

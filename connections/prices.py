@@ -1,6 +1,6 @@
 """What a call costs, in whole 10⁻⁹ US dollars. What we do not know stays None, never 0."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
@@ -41,6 +41,26 @@ class Cost(NamedTuple):
 
 
 UNKNOWN = Cost(None, "")
+
+
+class OwnPrice(NamedTuple):
+    """What an admin says that a model costs, from `starts` to before `ends` (Unix time; None: without end)."""
+
+    id: int
+    amounts: Mapping[str, str]
+    starts: float
+    ends: float | None
+
+    @property
+    def source(self) -> str:
+        return f"{OVERRIDE} {self.id}"
+
+
+def own_in_force(own: Sequence[OwnPrice], now: float) -> OwnPrice | None:
+    """The one that holds at this moment."""
+    return next((price for price in own if price.starts <= now and (price.ends is None or now < price.ends)), None)
+
+
 Constraint = StartDateConstraint | TimeOfDateConstraint
 
 
@@ -99,6 +119,12 @@ class Rates:
             pieces.append(usage.images * rate.base if rate else None)
         return pieces
 
+    def pieces(self) -> dict[str, int]:
+        """10⁻⁹ USD per piece; of pictures the cheapest."""
+        cheapest = min(self.image.values(), key=lambda rate: rate.base, default=None)
+        found = {"image": cheapest, "search_unit": self.search_unit, "second": self.second, "call": self.call}
+        return {name: rate.base // FINE for name, rate in found.items() if rate}
+
     def _prompt(self, usage: Usage) -> int | None:
         if usage.billed_prompt_tokens is not None and self.input is not None:
             return usage.billed_prompt_tokens * self.input.at(usage.billed_prompt_tokens)
@@ -128,38 +154,41 @@ Listed = tuple[Constraint | None, Rates]
 """A price of the table and when it holds; None: always."""
 
 
-def cost(model_name: str, price_provider: str, usage: Usage, override: Mapping[str, str]) -> Cost:
+def cost(model_name: str, price_provider: str, usage: Usage, own: OwnPrice | None = None) -> Cost:
     """The cost of one call. `price_provider` is an id of the table; empty: the model's name alone decides.
 
     An id that the table does not have (a local server's) means that no price is known but an admin's own.
     """
-    if override:
-        return _cost(_own_rates(tuple(sorted(override.items()))), usage, OVERRIDE)
+    if own is not None:
+        return _cost(_own_rates(tuple(sorted(own.amounts.items()))), usage, own.source)
     if listed := _listed(model_name, price_provider):
         return _cost(_in_force(listed), usage, TABLE)
     extra = prices_extra.find(price_provider, model_name)
     return _cost(_own_rates(extra.amounts), usage, extra.source) if extra else UNKNOWN
 
 
-class PerMillion(NamedTuple):
-    """A model's price as it is shown: 10⁻⁹ USD per million tokens."""
+class Shown(NamedTuple):
+    """A model's price as it is shown, in 10⁻⁹ USD."""
 
     input: int | None
+    """Per million tokens."""
     output: int | None
+    pieces: Mapping[str, int]
+    """Per `image` (the cheapest), `search_unit`, `second` and `call`."""
     source: str
 
 
-def per_million(model_name: str, price_provider: str, override: Mapping[str, str]) -> PerMillion | None:
+def shown(model_name: str, price_provider: str, own: OwnPrice | None = None) -> Shown | None:
     """The price that holds now; None: not known. The parameters are those of `cost`."""
-    if override:
-        rates, source = _own_rates(tuple(sorted(override.items()))), OVERRIDE
+    if own is not None:
+        rates, source = _own_rates(tuple(sorted(own.amounts.items()))), own.source
     elif listed := _listed(model_name, price_provider):
         rates, source = _in_force(listed), TABLE
     elif extra := prices_extra.find(price_provider, model_name):
         rates, source = _own_rates(extra.amounts), extra.source
     else:
         return None
-    return PerMillion(_base(rates.input), _base(rates.output), source)
+    return Shown(_base(rates.input), _base(rates.output), rates.pieces(), source)
 
 
 def _base(rate: Rate | None) -> int | None:

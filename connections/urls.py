@@ -1,7 +1,7 @@
 from django.urls import include, path
 
 from connections.events import events
-from connections.views import access, acts, detail, editing, listing, models, trial, wizard
+from connections.views import access, acts, detail, editing, engines, listing, models, prices, trial, wizard
 
 one = [
     path("", detail.overview, name="connection"),
@@ -10,11 +10,17 @@ one = [
     path("models/switch/", models.switch_models, name="connection-models-switch"),
     path("models/<uuid:model>/", models.model, name="connection-model"),
     path("models/<uuid:model>/remove/", models.remove_model, name="connection-model-remove"),
+    path("models/<uuid:model>/prices/", prices.prices, name="connection-model-prices"),
+    path("models/<uuid:model>/prices/<int:price>/end/", prices.end_price, name="connection-price-end"),
     path("health/", detail.health, name="connection-health"),
     path("access/", access.access, name="connection-access"),
     path("access/<int:grant>/revoke/", access.revoke, name="connection-revoke"),
     path("history/", detail.history, name="connection-history"),
     path("edit/", editing.edit, name="connection-edit"),
+    path("engine/", engines.engine, name="connection-engine"),
+    path("engine/start/", engines.start, name="connection-engine-start"),
+    path("engine/stop/", engines.stop, name="connection-engine-stop"),
+    path("engine/parameters/", engines.parameters, name="connection-engine-parameters"),
     path("test/", trial.test_saved, name="connection-test"),
     path("check/", acts.check, name="connection-check"),
     path("pause/", acts.pause, name="connection-pause"),

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ from access import keys
 from access.principal import Principal
 from connections import prices
 from connections.health import MeteredCall
+from connections.prices import OwnPrice, own_in_force
 from connections.providers.calls import Mode, Target, Usage
 from connections.providers.contract import Provider
 from gateway.envelope import Problem, new_request_id
@@ -87,8 +88,10 @@ class Record:
     def fail(self, problem: Problem) -> None:
         self.state, self.status, self.error_code = UsageRow.State.ERROR, problem.status, problem.code
 
-    def price(self, provider: Provider, target: Target, override: Mapping[str, str]) -> None:
-        cost = prices.cost(provider.priced_as(target), provider.price_provider, self.usage, override)
+    def price(self, provider: Provider, target: Target, own: Sequence[OwnPrice] = ()) -> None:
+        """`own`: what admins set for the model. The price that held when the call began counts."""
+        held = own_in_force(own, self.at.timestamp()) if own else None
+        cost = prices.cost(provider.priced_as(target), provider.price_provider, self.usage, held)
         self.cost, self.price_source = cost.nano, cost.source
 
 
@@ -220,5 +223,5 @@ def write_check(made: MeteredCall) -> None:
     record.take_usage(made.usage)
     if made.error is not None:
         record.fail(Problem.of(made.error))
-    record.price(made.provider, target, made.model.price if made.model else {})
+    record.price(made.provider, target, [made.model.own_price] if made.model and made.model.own_price else [])
     commit([record])

@@ -216,7 +216,7 @@ class Engine:
         if accepted is not None:
             record.adjusted = accepted.adjusted
             entry = accepted.entry
-            record.price(entry.provider, entry.target, entry.price)
+            record.price(entry.provider, entry.target, entry.prices)
         record.total_ms = ms_since(started)
         return asyncio.shield(self.meter.write(record))
 

@@ -6,7 +6,7 @@ It is rebuilt whole when the configuration's version moves: announced through Va
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -23,6 +23,7 @@ from access.principal import Principal
 from access.roles import Permission
 from access.threads import in_thread
 from connections.models import Connection, Grant, Model
+from connections.prices import OwnPrice
 from connections.providers.calls import Mode, Target
 from connections.providers.contract import Provider
 from connections.secrets import Unreadable
@@ -57,7 +58,8 @@ class ModelEntry:
     options: NetworkOptions
     forwarded: frozenset[str]
     """Field names that pass to the provider: its own beyond the common ones, and what the connection lets through."""
-    price: Mapping[str, str]
+    prices: Sequence[OwnPrice]
+    """What admins set, past and to come; usually nothing."""
     groups: frozenset[int]
     """Groups that may use it."""
     created: int
@@ -152,7 +154,7 @@ def _models(adapters: Mapping[UUID, Adapter]) -> dict[str, ModelEntry]:
     for group, connection, only in Grant.objects.values_list("group_id", "connection_id", "model_id"):
         grants.setdefault(connection, []).append((group, only))
     found = {}
-    for model in Model.objects.enabled().select_related("connection").order_by("public_id"):
+    for model in Model.objects.enabled().select_related("connection").prefetch_related("prices").order_by("public_id"):
         adapter = adapters.get(model.connection_id)
         if adapter is not None:
             found[model.public_id] = _entry(model, adapter.provider, grants.get(model.connection_id, []))
@@ -190,7 +192,7 @@ def _entry(model: Model, provider: Provider, grants: Iterable[tuple[int, UUID | 
         target=target,
         options=NetworkOptions(ca_certificate=connection.ca_certificate),
         forwarded=frozenset(connection.extra_parameters) | frozenset(table.rules),
-        price=model.price,
+        prices=[price.own for price in model.prices.all()],
         groups=frozenset(group for group, only in grants if only is None or only == model.pk),
         created=int(model.created_at.timestamp()),
     )

@@ -8,6 +8,7 @@ from connections.api.views import (
     GrantViewSet,
     HealthView,
     ModelViewSet,
+    PriceViewSet,
     ProviderViewSet,
 )
 
@@ -15,6 +16,7 @@ router = SimpleRouter()
 router.register("providers", ProviderViewSet, basename="api-provider")
 router.register("connections", ConnectionViewSet, basename="api-connection")
 router.register("models", ModelViewSet, basename="api-model")
+router.register("prices", PriceViewSet, basename="api-price")
 router.register("grants", GrantViewSet, basename="api-grant")
 
 urlpatterns = [path("", include(router.urls)), path("health/", HealthView.as_view(), name="api-health")]

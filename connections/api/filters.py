@@ -2,7 +2,7 @@
 
 from django_filters import rest_framework as filters
 
-from connections.models import MODES, Connection, Grant, Model, State
+from connections.models import MODES, Connection, Grant, Model, Price, State
 
 
 class ConnectionFilter(filters.FilterSet):
@@ -25,6 +25,15 @@ class ModelFilter(filters.FilterSet):
     class Meta:
         model = Model
         fields = ("connection", "mode", "enabled", "public_id")
+
+
+class PriceFilter(filters.FilterSet):
+    model = filters.UUIDFilter(field_name="model_id")
+    connection = filters.UUIDFilter(field_name="model__connection_id")
+
+    class Meta:
+        model = Price
+        fields = ("model", "connection")
 
 
 class GrantFilter(filters.FilterSet):

@@ -13,7 +13,7 @@ from access.roles import Permission
 from access.strict import StrictSerializer
 from connections import services
 from connections.account import SettingsRefused, settle
-from connections.models import MODES, Connection, Grant, HealthCheck, Model
+from connections.models import MODES, Connection, Grant, HealthCheck, Model, Price
 from connections.providers import registry
 from connections.services.models import MODEL_OPTIONS
 from connections.services.options import OPTIONS
@@ -204,7 +204,12 @@ class ModelSerializer(ActingSerializer):
     capabilities = serializers.ListField(child=serializers.CharField(max_length=40), default=list, max_length=20)
     context = serializers.IntegerField(default=None, allow_null=True, min_value=1, max_value=2**31 - 1)  # type: ignore[assignment] # DRF takes fields out of the class
     max_output = serializers.IntegerField(default=None, allow_null=True, min_value=1, max_value=2**31 - 1)
-    price = serializers.DictField(child=serializers.CharField(max_length=30), default=dict)
+    price = serializers.DictField(
+        child=serializers.CharField(max_length=30),
+        default=dict,
+        write_only=True,
+        help_text="An own price from the beginning; later ones under `/api/prices/`.",
+    )
     options = serializers.DictField(default=dict, help_text="As the provider's `model_options_schema` says.")
     enabled = serializers.BooleanField(default=True)
     state = serializers.CharField(read_only=True)
@@ -229,11 +234,34 @@ class ModelChangeSerializer(ModelSerializer):
     upstream_id = serializers.CharField(read_only=True)
     mode = serializers.CharField(read_only=True)  # type: ignore[assignment] # narrower than in its parent
     name = None  # type: ignore[assignment] # narrower than in its parent
+    price = None  # type: ignore[assignment] # has rows of its own
 
     def update(self, model: Model, validated: dict[str, Any]) -> Model:
         changes = {name: validated[name] for name in MODEL_OPTIONS if name in validated}
         try:
             return services.update_model(self.actor, model, changes)
+        except ValidationError as error:
+            raise refused(error) from None
+
+
+class PriceSerializer(ActingSerializer):
+    id = serializers.IntegerField(read_only=True)
+    model = serializers.PrimaryKeyRelatedField(queryset=Model.objects.all())
+    amounts = serializers.DictField(
+        child=serializers.CharField(max_length=30),
+        help_text="USD as decimal texts: input, output, cache_read and cache_write per million tokens, or image, "
+        "search_unit, second and call per piece.",
+    )
+    starts = serializers.DateTimeField(default=None, allow_null=True, help_text="Null: now.")
+    ends = serializers.DateTimeField(default=None, allow_null=True, help_text="Null: until another price follows.")
+    note = serializers.CharField(default="", allow_blank=True, max_length=200)
+    running = serializers.BooleanField(read_only=True)
+    created_at = serializers.DateTimeField(read_only=True)
+
+    def create(self, validated: dict[str, Any]) -> Price:
+        model, amounts = validated.pop("model"), validated.pop("amounts")
+        try:
+            return services.set_price(self.actor, model, amounts, **validated)
         except ValidationError as error:
             raise refused(error) from None
 

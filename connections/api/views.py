@@ -3,9 +3,10 @@
 from dataclasses import asdict
 from typing import Any
 
+from django.core.exceptions import ValidationError
 from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
-from rest_framework import mixins, viewsets
+from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, NotFound
 from rest_framework.permissions import BasePermission
@@ -18,7 +19,8 @@ from access.permissions import Allows
 from access.requests import API_METHODS, KeyRequest
 from access.roles import Permission
 from connections import runtime, services, trials
-from connections.api.filters import ConnectionFilter, GrantFilter, ModelFilter
+from connections.api.engines import EngineSerializer, without_log
+from connections.api.filters import ConnectionFilter, GrantFilter, ModelFilter, PriceFilter
 from connections.api.serializers import (
     CheckSerializer,
     ConflictError,
@@ -29,12 +31,13 @@ from connections.api.serializers import (
     ModelChangeSerializer,
     ModelInfoSerializer,
     ModelSerializer,
+    PriceSerializer,
     ProviderSerializer,
     RotationSerializer,
     StageSerializer,
     TrialSerializer,
 )
-from connections.models import Connection, Grant, HealthCheck, Model, State
+from connections.models import Connection, Engine, Grant, HealthCheck, Model, Price, State
 from connections.providers import registry
 from connections.providers.calls import Target
 from connections.providers.contract import Provider
@@ -153,6 +156,34 @@ class ConnectionViewSet(viewsets.ModelViewSet[Connection]):
             raise Failed(error.message) from None
         return Response(ModelInfoSerializer(found, many=True).data)
 
+    @extend_schema(responses=EngineSerializer)
+    @action(detail=True, methods=["get"], filterset_class=None, pagination_class=None)
+    def engine(self, request: KeyRequest, pk: str) -> Response:
+        """How the engine of this connection fares."""
+        return self._engine(_with_engine(self.get_object()))
+
+    @extend_schema(request=None, responses=EngineSerializer)
+    @action(detail=True, methods=["post"], permission_classes=[Tests], url_path="engine/start")
+    def start_engine(self, request: KeyRequest, pk: str) -> Response:
+        """Start it within seconds, also if it was given up."""
+        return self._want_engine(request, True)
+
+    @extend_schema(request=None, responses=EngineSerializer)
+    @action(detail=True, methods=["post"], permission_classes=[Tests], url_path="engine/stop")
+    def stop_engine(self, request: KeyRequest, pk: str) -> Response:
+        """Stop it, which frees its memory."""
+        return self._want_engine(request, False)
+
+    def _want_engine(self, request: KeyRequest, wanted: bool) -> Response:
+        connection = _with_engine(self.get_object())
+        services.want_engine(request.user, connection, wanted)
+        return self._engine(connection)
+
+    def _engine(self, connection: Connection) -> Response:
+        row = Engine.objects.filter(pk=connection.pk).first() or Engine(connection=connection)
+        shown = row if Tests().has_permission(self.request, self) else without_log(row)
+        return Response(EngineSerializer(shown).data)
+
     @extend_schema(responses=CheckSerializer(many=True))
     @action(detail=True, methods=["get"], filterset_class=None)
     def checks(self, request: KeyRequest, pk: str) -> Response:
@@ -170,6 +201,12 @@ def _provider(connection: Connection) -> Provider:
         return services.provider_of(connection)
     except services.Unusable as error:
         raise ConflictError(str(error)) from None
+
+
+def _with_engine(connection: Connection) -> Connection:
+    if not connection.provider_class.engine:
+        raise NotFound("This connection has no engine.")
+    return connection
 
 
 def _target(connection: Connection, public_id: str) -> Target | None:
@@ -213,6 +250,28 @@ class ModelViewSet(viewsets.ModelViewSet[Model]):
 
     def perform_destroy(self, instance: Model) -> None:
         services.remove_model(self.request.user, instance)
+
+
+class PriceViewSet(
+    mixins.CreateModelMixin,
+    mixins.RetrieveModelMixin,
+    mixins.DestroyModelMixin,
+    mixins.ListModelMixin,
+    viewsets.GenericViewSet[Price],
+):
+    """Prices that admins set for models, with their periods. DELETE ends one that holds and drops one to come."""
+
+    request: KeyRequest
+    permission_classes = [Reads]
+    queryset = Price.objects.select_related("model")
+    serializer_class = PriceSerializer
+    filterset_class = PriceFilter
+
+    def perform_destroy(self, instance: Price) -> None:
+        try:
+            services.end_price(self.request.user, instance)
+        except ValidationError as error:
+            raise serializers.ValidationError({"id": error.messages}) from None
 
 
 class GrantViewSet(

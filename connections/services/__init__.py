@@ -24,6 +24,7 @@ from connections.services.connections import (
 from connections.services.engines import want_engine
 from connections.services.grants import grant, revoke, set_groups
 from connections.services.models import ModelChoice, add_models, enable_models, remove_model, update_model
+from connections.services.prices import end_price, set_price
 
 __all__ = [
     "Conflict",
@@ -36,6 +37,7 @@ __all__ = [
     "create_connection",
     "delete_connection",
     "enable_models",
+    "end_price",
     "grant",
     "mark_unreadable",
     "provider_of",
@@ -43,6 +45,7 @@ __all__ = [
     "revoke",
     "set_groups",
     "set_paused",
+    "set_price",
     "settle_again",
     "stored_account",
     "stored_secrets",

@@ -12,13 +12,13 @@ from access import audit
 from access.models import User
 from connections import prices
 from connections.account import has_control_characters
-from connections.models import Connection, Model
+from connections.models import Connection, Model, Price
 from connections.providers.calls import Mode
 from connections.providers.contract import Provider
 from connections.services.model_options import OptionsRefused, checked_model_options
 from connections.services.options import numbered
 
-MODEL_OPTIONS = ("enabled", "underlying", "note", "context", "max_output", "capabilities", "price", "options")
+MODEL_OPTIONS = ("enabled", "underlying", "note", "context", "max_output", "capabilities", "options")
 NAME_ROOM = 220
 """Letters of a model's public name, so that slug and number fit beside it."""
 LONGEST = {"upstream_id": 300, "name": NAME_ROOM, "underlying": 200, "note": 200}
@@ -38,6 +38,7 @@ class ModelChoice:
     context: int | None = None
     max_output: int | None = None
     price: Mapping[str, str] = field(default_factory=dict)
+    """An own price from the beginning; empty: the price table's."""
     enabled: bool = True
     options: Mapping[str, Any] = field(default_factory=dict)
 
@@ -48,7 +49,7 @@ def add_models(actor: User, connection: Connection, choices: Iterable[ModelChoic
     kind = connection.provider_class
     known = set(connection.models.values_list("upstream_id", "mode"))
     taken = set(Model.objects.filter(public_id__startswith=f"{connection.slug}/").values_list("public_id", flat=True))
-    added = []
+    added, own = [], []
     for choice in choices:
         problem = model_problems(kind, choice)
         if problem:
@@ -58,7 +59,9 @@ def add_models(actor: User, connection: Connection, choices: Iterable[ModelChoic
             known.add((row.upstream_id, row.mode))
             taken.add(row.public_id)
             added.append(row)
+            own += [Price(model=row, amounts=dict(choice.price))] if choice.price else []
     Model.objects.bulk_create(added)
+    Price.objects.bulk_create(own)
     if added:
         audit.record(actor, "models.added", connection, after={"models": [row.public_id for row in added]})
     return added
@@ -127,7 +130,6 @@ def _new_model(connection: Connection, choice: ModelChoice, taken: set[str]) -> 
         capabilities=sorted(choice.capabilities),
         context=choice.context,
         max_output=choice.max_output,
-        price=dict(choice.price),
         enabled=choice.enabled,
         options=dict(choice.options),
     )
@@ -138,8 +140,6 @@ def update_model(actor: User, model: Model, changes: Mapping[str, Any]) -> Model
     unknown = set(changes) - set(MODEL_OPTIONS)
     if unknown:
         raise ValidationError({name: ["There is no such option."] for name in unknown})
-    if problem := price_problem(changes.get("price", {})):
-        raise ValidationError({"price": [problem]})
     row = Model.objects.select_related("connection").get(pk=model.pk)
     changes = {**changes}
     if "options" in changes:

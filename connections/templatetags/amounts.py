@@ -31,6 +31,12 @@ def money(nano: int | str | None) -> str:
 
 
 @register.filter
+def piece(name: str) -> str:
+    """What is paid for one by one, as people say it."""
+    return name.replace("_", " ")
+
+
+@register.filter
 def duration(ms: int | None) -> str:
     return "–" if ms is None else f"{ms:,} ms"
 

@@ -23,7 +23,7 @@ class Entry:
     kind: type[Provider] | None
     hindrance: str
     """Why the reader cannot use it; empty: they can."""
-    price: prices.PerMillion | None
+    price: prices.Shown | None
 
     @property
     def state(self) -> str:
@@ -53,15 +53,11 @@ def catalogue(request: PageRequest) -> HttpResponse:
 
 def _entries(user: User) -> Iterator[Entry]:
     usable = set(Model.objects.usable_by(user.principal).values_list("pk", flat=True))
-    rows = Model.objects.select_related("connection")
+    rows = Model.objects.select_related("connection").prefetch_related("prices")
     for model in rows if user.may(Permission.VIEW_CONNECTIONS) else rows.filter(pk__in=usable):
         kind = registry.providers().get(model.connection.kind)
         hindrance = "" if model.pk in usable else _hindrance(model, user)
-        yield Entry(model, kind, hindrance, _price(model, kind))
-
-
-def _price(model: Model, kind: type[Provider] | None) -> prices.PerMillion | None:
-    return prices.per_million(model.target.known_as, kind.price_provider if kind else "", model.price)
+        yield Entry(model, kind, hindrance, model.shown_price)
 
 
 def _hindrance(model: Model, user: User) -> str:

@@ -28,7 +28,7 @@ def models(request: PageRequest, pk: UUID) -> HttpResponse:
     connection = get_object_or_404(Connection, pk=pk)
     query = request.GET.get("q", "").strip()[:300]
     context = page_context(connection, "connection-models", query=query)
-    context["found"] = connection.models.filter(public_id__icontains=query)
+    context["found"] = connection.models.filter(public_id__icontains=query).prefetch_related("prices")
     return render(request, "connections/models.html#table" if request.htmx else "connections/models.html", context)
 
 
@@ -76,9 +76,9 @@ def switch_models(request: PageRequest, pk: UUID) -> HttpResponse:
 @requires(Permission.MANAGE_CONNECTIONS)
 @takes_form
 def model(request: PageRequest, pk: UUID, model: UUID) -> HttpResponse:
-    """What an admin says about one model: its price, what stands behind it."""
+    """What an admin says about one model."""
     found = get_object_or_404(Model.objects.select_related("connection"), pk=model, connection=pk)
-    initial = {name: getattr(found, name) for name in ModelSettingsForm.SAID} | found.price
+    initial = {name: getattr(found, name) for name in ModelSettingsForm.SAID}
     form = ModelSettingsForm(posted(request), initial=initial)
     kind = registry.providers().get(found.connection.kind)
     options = ModelOptionsForm(kind, posted(request), initial=found.options)

@@ -10,7 +10,7 @@ from connections.providers import registry
 from connections.services import ModelChoice
 from tests.connections.accounts import BAD_NAMES, BAD_URLS, CANARY, STRANGE_NAMES, URL, connect
 
-CONNECTIONS, MODELS, GRANTS = "/api/connections/", "/api/models/", "/api/grants/"
+CONNECTIONS, MODELS, GRANTS, PRICES = "/api/connections/", "/api/models/", "/api/grants/", "/api/prices/"
 
 
 @pytest.fixture
@@ -182,9 +182,9 @@ def test_models_are_added_changed_and_removed(call, ada):
     again = call(ada, "POST", MODELS, {"connection": str(connection.pk), "upstream_id": "gpt-4o"})
     assert (again[0], again[1]["error"]["param"]) == (400, "upstream_id")
     path = f"{MODELS}{model['id']}/"
-    assert call(ada, "PATCH", path, {"enabled": False, "price": {"input": "0.15"}})[1]["enabled"] is False
+    assert call(ada, "PATCH", path, {"enabled": False})[1]["enabled"] is False
     assert call(ada, "PATCH", path, {"upstream_id": "x"})[1]["error"]["param"] == "upstream_id"
-    assert call(ada, "PATCH", path, {"price": {"input": "-1"}})[1]["error"]["param"] == "price"
+    assert call(ada, "PATCH", path, {"price": {"input": "1"}})[1]["error"]["param"] == "price"
     assert call(ada, "DELETE", path)[0] == 204
 
 
@@ -289,3 +289,42 @@ def test_the_schema_is_made_without_warnings(capfd):
     said = [*GENERATOR_STATS._warn_cache, *GENERATOR_STATS._error_cache]
     assert [line for line in said if "/connections/" in str(line)] == []
     assert schema["components"]["schemas"]["Connection"]["properties"]["secrets"]["writeOnly"]
+
+
+def test_prices_are_set_listed_and_ended(call, ada):
+    connection = connect(ada, models=[ModelChoice("gpt-4o", price={"input": "1", "output": "2"})])
+    model = str(connection.models.get().pk)
+
+    status, made = call(ada, "POST", PRICES, {"model": model, "amounts": {"input": "0.5"}, "note": "new contract"})
+    listed = call(ada, "GET", f"{PRICES}?model={model}")[1]["results"]
+
+    assert (status, made["running"]) == (201, True)
+    assert [(price["amounts"], price["running"]) for price in listed] == [
+        ({"input": "0.5"}, True),
+        ({"input": "1", "output": "2"}, False),
+    ]
+    assert call(ada, "DELETE", f"{PRICES}{made['id']}/")[0] == 204
+    assert call(ada, "DELETE", f"{PRICES}{made['id']}/")[0] == 400
+
+
+@pytest.mark.parametrize(
+    ("wrong", "param"),
+    [
+        ({"amounts": {"input": "-1"}}, "amounts"),
+        ({"amounts": {"input": "NaN"}}, "amounts"),
+        ({"amounts": {"image hd": "1"}}, "amounts"),
+        ({"amounts": {}}, "amounts"),
+        ({"starts": "2020-01-01T00:00:00Z"}, "starts"),
+        ({"starts": "9999-01-01T00:00:00Z"}, "starts"),
+        ({"ends": "2020-01-01T00:00:00Z"}, "ends"),
+        ({"starts": "soon"}, "starts"),
+        ({"currency": "EUR"}, "currency"),
+    ],
+)
+def test_a_senseless_price_is_refused(call, ada, wrong, param):
+    model = connect(ada, models=[ModelChoice("gpt-4o")]).models.get()
+
+    status, answer = call(ada, "POST", PRICES, {"model": str(model.pk), "amounts": {"input": "1"}, **wrong})
+
+    assert (status, answer["error"]["param"]) == (400, param)
+    assert not model.prices.exists()

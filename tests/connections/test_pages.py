@@ -9,6 +9,7 @@ from django.contrib.auth.models import Group
 from django.urls import reverse
 
 from access.models import AuditEvent
+from connections import services
 from connections.models import Connection, Grant, HealthCheck, Model, State
 from connections.services import ModelChoice
 from tests.connections.accounts import BAD_NAMES, BAD_URLS, CANARY, STRANGE_NAMES, URL, connect
@@ -341,13 +342,34 @@ def test_models_are_switched_together(show, ada, connection):
 
 def test_a_model_gets_a_price_of_its_own(show, ada, connection):
     model = Model.objects.get(public_id="main/gpt-4o")
-    path = reverse("connection-model", args=[connection.pk, model.pk])
+    path = reverse("connection-model-prices", args=[connection.pk, model.pk])
 
-    show(ada, path, {"input": "-1"}, status=422)
-    assert "is saved" in show(ada, path, {"input": "0.15", "output": "0.60", "underlying": "gpt-4o"})
+    assert "must lie between" in show(ada, path, {"input": "-1"}, status=422)
+    assert "Give at least one price" in show(ada, path, {"note": "nothing"}, status=422)
+    page = show(ada, path, {"input": "0.15", "output": "0.60", "note": "contract 7"})
 
-    model.refresh_from_db()
-    assert (model.price, model.underlying) == ({"input": "0.15", "output": "0.60"}, "gpt-4o")
+    price = model.prices.get()
+    assert (price.amounts, price.note, price.ends) == ({"input": "0.15", "output": "0.60"}, "contract 7", None)
+    assert "$0.15 in · $0.60 out per million tokens" in page
+    assert "contract 7" in page
+
+
+def test_a_price_is_ended_on_its_page(show, ada, connection):
+    model = Model.objects.get(public_id="main/gpt-4o")
+    services.set_price(ada, model, {"input": "1", "output": "1"})
+
+    page = show(ada, reverse("connection-price-end", args=[connection.pk, model.pk, model.prices.get().pk]), {})
+
+    assert "The price is ended." in page
+    assert model.own_price is None
+
+
+def test_a_model_without_a_known_price_says_so(show, ada, connection):
+    services.add_models(ada, connection, [services.ModelChoice("of-our-own")])
+
+    page = show(ada, reverse("connection-models", args=[connection.pk]))
+
+    assert page.count("badge-warn") == 1
 
 
 def test_a_models_note_is_shown_where_it_is_picked(show, ada, alice, connection):
