@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal, Self
 
+import msgspec
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import vertex_lists, wire
@@ -164,7 +165,7 @@ class Vertex(GoogleHost):
         if self.family(call.target) is not self._claude:
             return outgoing
         beta = {"anthropic-beta": self.settings.claude_beta} if self.settings.claude_beta else {}
-        body = wire.encode({**wire.ANY.decode(outgoing.body), "stream": True}) if call.stream else outgoing.body
+        body = wire.encode({**msgspec.json.decode(outgoing.body), "stream": True}) if call.stream else outgoing.body
         return replace(outgoing, headers={**outgoing.headers, **beta}, body=body)
 
     # --- checks and lists ---

@@ -33,7 +33,7 @@ def next_page(page: bytes, secrets: Sequence[str]) -> str:
 def own(endpoints: Pages, models: Pages) -> list[ModelInfo]:
     """The project's endpoints that a model is deployed to. Blocks: Google's library is loaded here."""
     from google.cloud import aiplatform_v1  # noqa: PLC0415 - heavy: only lists of Vertex models load it
-    from google.protobuf.json_format import ParseError  # noqa: PLC0415
+    from google.protobuf.json_format import ParseError  # type: ignore[import-untyped]  # noqa: PLC0415
 
     def items(response: Any, pages: Pages, name: str) -> list[Any]:
         return [item for page in pages for item in getattr(response.from_json(page, ignore_unknown_fields=True), name)]
