@@ -94,17 +94,13 @@ class AI21(BearerDialect):
     def check_problem(self, answer: Answer) -> ProviderError | None:
         """Without a valid key the list of models is empty, and nothing else tells."""
         problem = super().check_problem(answer)
-        if problem is None and not wire.decode(_LIST, answer.body, self._secrets).is_empty:
+        if problem is None and wire.decode(_LIST, answer.body, self._secrets).data != []:
             return None
         return problem or KeyRefused("AI21 listed no models, which means that it did not accept the key.", status=200)
 
 
 class _List(msgspec.Struct):
     data: Any = None
-
-    @property
-    def is_empty(self) -> bool:
-        return self.data == []
 
 
 _LIST = msgspec.json.Decoder(_List)
@@ -154,7 +150,7 @@ def _completed(call: Call, answer: Answer, secrets: list[str]) -> Reply:
     whole = wire.decode(_WHOLE, answer.body, secrets)
     if not whole.completions:
         raise problems.unreadable(answer.body, secrets)
-    choices = []
+    choices: list[JSON] = []
     for place, one in enumerate(whole.completions):
         reason = REASONS.get(one.finishReason.reason, one.finishReason.reason) or "stop"
         choices.append({"index": place, "text": one.data.text, "logprobs": None, "finish_reason": reason})
