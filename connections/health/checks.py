@@ -85,7 +85,7 @@ async def _models(trial: Trial, models: Sequence[Model], to_call: Sequence[Model
 
     called = await asyncio.gather(*(call(model) for model in to_call))
     names = {info.id for info in trial.listed}
-    return [*called, *(_in_list(model, names) for model in models)]
+    return [*called, *(_in_list(trial.provider, model, names) for model in models)]
 
 
 async def _called(trial: Trial, model: Model) -> ModelFinding:
@@ -100,11 +100,11 @@ async def _called(trial: Trial, model: Model) -> ModelFinding:
     return ModelFinding(model, *_pace(ms, trial), ms)
 
 
-def _in_list(model: Model, names: set[str]) -> ModelFinding:
-    if not names:
-        return ModelFinding(model, State.UNKNOWN)
+def _in_list(provider: Provider, model: Model, names: set[str]) -> ModelFinding:
     if model.upstream_id in names:
         return ModelFinding(model, State.HEALTHY)
+    if not names or not provider.lists(model.upstream_id):
+        return ModelFinding(model, State.UNKNOWN)
     return ModelFinding(model, State.FAILING, "The provider no longer lists this model. Choose another one.")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self, runtime_checkable
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import ambient, aws_problems
-from connections.providers.aws_keys import AssumedRole, AwsKeys, HostKeys, KeySource, Role, TypedKeys, signed
+from connections.providers.aws_keys import AssumedRole, AwsKeys, HostKeys, KeySource, Role, TypedKeys, signed, signer
 from connections.providers.calls import Answer, Outgoing, Steps
 from connections.providers.contract import NOTHING, Auth, Provider
 from connections.providers.fields import Secret, Url
@@ -170,6 +170,7 @@ class AwsAuth:
 
     def __init__(self, keys: KeySource, service: str, region: str) -> None:
         self._keys, self._service, self._region = keys, service, region
+        signer()
 
     def renewal(self) -> Steps[None] | None:
         return self._keys.renewal()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -163,17 +164,24 @@ def sts(url: str, action: str, parameters: Mapping[str, Any] | None = None) -> O
     return Outgoing("POST", url, {"Content-Type": "application/x-www-form-urlencoded"}, body)
 
 
-def signed(outgoing: Outgoing, source: KeySource, service: str, region: str) -> Outgoing:
-    """The request with its signature; what is signed is sent byte for byte."""
+@cache
+def signer() -> tuple[Any, Any, Any]:
+    """The library that signs. It is loaded with the first connection that needs it, not with the first call."""
     from botocore.auth import SigV4Auth  # noqa: PLC0415 - heavy
     from botocore.awsrequest import AWSRequest  # noqa: PLC0415 - heavy
     from botocore.credentials import Credentials  # noqa: PLC0415 - heavy
 
+    return SigV4Auth, AWSRequest, Credentials
+
+
+def signed(outgoing: Outgoing, source: KeySource, service: str, region: str) -> Outgoing:
+    """The request with its signature; what is signed is sent byte for byte."""
+    sign_with, request_of, keys_of = signer()
     keys = source.current()
     if keys is None:
         raise KeyRefused("The connection has no AWS keys at hand.")
-    request = AWSRequest(outgoing.method, outgoing.url, dict(outgoing.headers), outgoing.body)
-    SigV4Auth(Credentials(keys.id, keys.secret, keys.token or None), service, region).add_auth(request)
+    request = request_of(outgoing.method, outgoing.url, dict(outgoing.headers), outgoing.body)
+    sign_with(keys_of(keys.id, keys.secret, keys.token or None), service, region).add_auth(request)
     return replace(outgoing, headers=dict(request.headers.items()))
 
 

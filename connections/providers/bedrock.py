@@ -12,6 +12,7 @@ from connections.providers.aws import AwsProvider, AwsSettings, RegionalRequest,
 from connections.providers.bedrock_listing import foundation_models, inference_profiles
 from connections.providers.bedrock_models import (
     CATALOGUE,
+    base_name,
     family_for,
     known_name,
     region_of,
@@ -24,7 +25,7 @@ from connections.providers.calls import JSON, Answer, Call, Framing, Mode, Model
 from connections.providers.contract import NOTHING, Abilities, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError, RequestRefused
 from connections.providers.fields import Secret, Url, joined
-from connections.providers.model_families import FAMILIES
+from connections.providers.model_families import FAMILIES, GEO
 from connections.providers.model_families.family import Family
 from connections.providers.parameters import ParameterTable
 from connections.providers.prompt_formats import PromptOptions, Rendered
@@ -227,11 +228,19 @@ class Bedrock(AwsProvider):
                 break
         return found
 
+    def lists(self, name: str) -> bool:
+        """Neither what an account made itself nor, for every account, the profiles."""
+        return not name.startswith("arn:") and not GEO.match(name)
+
     def _control(self, path: str, query: str = "") -> Outgoing:
         base = self.settings.control_url or address("bedrock", self.settings.region)
         return Outgoing("GET", joined(base, path, query), {"Accept": "application/json"})
 
     # --- one model ---
+
+    @classmethod
+    def known(cls, name: str, mode: str) -> ModelInfo | None:
+        return super().known(base_name(name), mode)
 
     def parameters_for(self, target: Target) -> ParameterTable:
         family = self._found_family(target)

@@ -47,6 +47,11 @@ def known_name(target: Target) -> str:
     return "" if path.startswith(ROUTERS) else path.rpartition("/")[2]
 
 
+def base_name(name: str) -> str:
+    """The model behind an id, without a profile's prefix."""
+    return GEO.sub("", known_name(Target(name)), count=1)
+
+
 def family_for(target: Target) -> str:
     """The family that an admin chose, or that the model's name tells; empty: not known."""
     chosen = str(target.options.get("family") or "")

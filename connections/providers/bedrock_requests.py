@@ -46,7 +46,8 @@ def table_for(target: Target) -> ParameterTable:
     left_out += [] if traits.top_k else ["top_k"]
     left_out += [] if traits.reasoning else ["reasoning_effort"]
     samples = traits.reasoning != "claude" or _quirks(target).sampling
-    return PARAMETERS.without(*left_out, *(() if samples else SAMPLING))
+    table = PARAMETERS.changed(thinking=Rule()) if traits.reasoning == "claude" else PARAMETERS
+    return table.without(*left_out, *(() if samples else SAMPLING))
 
 
 def converse_body(call: Call, guardrail: JSON) -> JSON:

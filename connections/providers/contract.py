@@ -209,6 +209,10 @@ class Provider:
         """Models that the settings alone tell of, so that nobody needs to be asked."""
         return []
 
+    def lists(self, name: str) -> bool:
+        """Whether its list would name such a model: one that is missing is gone then."""
+        return True
+
     # --- one model ---
 
     @classmethod

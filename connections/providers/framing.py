@@ -108,17 +108,23 @@ class EventStream:
         self._pending = bytearray()
 
     def feed(self, data: bytes) -> list[Frame]:
+        """A damaged message is told with the next call where sound ones came before it."""
         self._pending += data
-        found = []
-        while (size := self._next_size()) and len(self._pending) >= size:
-            found.append(_message(bytes(self._pending[:size])))
-            del self._pending[:size]
+        found: list[Frame] = []
+        try:
+            while (size := self._next_size()) and len(self._pending) >= size:
+                found.append(_message(bytes(self._pending[:size])))
+                del self._pending[:size]
+        except BadReply:
+            if not found:
+                raise
         return found
 
     def end(self) -> list[Frame]:
         """Half a message says nothing: whether the stream may end here is its reader's matter."""
+        found = self.feed(b"")
         self._pending.clear()
-        return []
+        return found
 
     def _next_size(self) -> int:
         """Bytes of the next message; 0: not known yet. What is announced is believed only with its checksum."""

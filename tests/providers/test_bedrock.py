@@ -113,7 +113,7 @@ def test_prices_of_bedrock_are_known():
     provider = make("bedrock", inference_profile="us")
     name = provider.priced_as(Target("anthropic.claude-sonnet-5-5"))
 
-    assert prices.per_million(name, "aws", {}) is not None
+    assert prices.shown(name, "aws") is not None
 
 
 @pytest.mark.parametrize(
@@ -323,6 +323,26 @@ def test_with_a_profile_the_models_that_need_one_are_listed_too():
 
     assert "anthropic.claude-sonnet-5-5" in names
     assert "anthropic.claude-sonnet-5-5" not in {info.id for info in make("bedrock").models(answer)}
+
+
+def test_only_plain_ids_are_gone_when_the_list_lacks_them():
+    provider = make("bedrock")
+
+    assert [provider.lists(name) for name in (CLAUDE, f"us.{CLAUDE}", APPLICATION)] == [True, False, False]
+
+
+@pytest.mark.parametrize("name", [CLAUDE, f"apac.{CLAUDE}", f"arn:aws:bedrock:us-east-1::foundation-model/{CLAUDE}"])
+def test_the_catalogue_knows_a_model_under_each_of_its_names(name):
+    assert make("bedrock").known(name, Mode.CHAT).label == "Claude 3 Sonnet"
+    assert make("bedrock").known(APPLICATION, Mode.CHAT) is None
+
+
+def test_callers_of_claude_may_tell_it_how_to_think():
+    call = a_call(make("bedrock"), Mode.CHAT, thinking={"type": "adaptive"})
+
+    body = json.loads(make("bedrock").request(call).body)
+
+    assert body["additionalModelRequestFields"]["thinking"] == {"type": "adaptive"}
 
 
 def test_a_model_without_on_demand_use_is_explained():

@@ -82,6 +82,14 @@ def test_a_message_is_given_out_as_soon_as_it_is_whole():
     assert frames.feed(event("b", b"2")[-1:]) == [Frame("b", b"2")]
 
 
+def test_what_came_before_a_damaged_message_is_given_out():
+    frames = reader(Framing.EVENT_STREAM)
+
+    assert frames.feed(event("a", b"1") + b"\x00" * 20) == [Frame("a", b"1")]
+    with pytest.raises(BadReply):
+        frames.end()
+
+
 def test_a_changed_byte_anywhere_is_noticed():
     whole = event("chunk", b'{"bytes":"QUJD"}')
     for at in range(len(whole)):
