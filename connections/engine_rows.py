@@ -90,6 +90,11 @@ class Engine(models.Model):
         return self.seen_at is not None and timezone.now() - self.seen_at < SILENT_AFTER
 
     @property
+    def is_moving(self) -> bool:
+        """Whether its state will soon be another one."""
+        return self.state == EngineState.LOADING or self.wanted == (self.state == EngineState.STOPPED)
+
+    @property
     def parameters(self) -> list[dict[str, Any]]:
         """What each call may set, as the running class says."""
         return [one for model in self.described[:1] for one in model.get("parameters", [])]
