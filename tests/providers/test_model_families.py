@@ -80,7 +80,9 @@ def test_a_conversation_is_written_down(family, recorded):
     call = Call(Mode.CHAT, target_from(recorded["target"], family.mode), recorded["call"])
 
     assert family.body(emulation.in_own_mode(family, call)) == recorded["body"]
-    assert "messages sent as one prompt" in map(str, call.adjusted)
+    adjusted = list(map(str, call.adjusted))
+    assert "messages sent as one prompt" in adjusted
+    assert adjusted == recorded.get("adjusted", adjusted)
 
 
 @FAMILY
@@ -295,6 +297,10 @@ def test_a_stream_is_cut_like_the_whole_text(text, stops, data):
         assert cut(text, stops)[0].startswith(said)
 
     assert (said + scissors.rest(), scissors.stopped) == cut(text, stops)
+
+
+def test_the_stop_that_is_complete_first_counts():
+    assert cut("one two three", ["two three", "wo"]) == ("one t", True)
 
 
 @pytest.mark.parametrize(

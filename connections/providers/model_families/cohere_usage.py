@@ -12,17 +12,13 @@ from connections.providers.shapes import mapping
 def usage_of(told: Mapping[str, Any]) -> Usage:
     """From an answer's `meta` (first version of the API) or `usage` (second). Its numbers may be floats."""
     tokens, billed = mapping(told.get("tokens")), mapping(told.get("billed_units"))
-    counts = [wire.count(_whole(billed.get(name))) for name in ("input_tokens", "output_tokens", "search_units")]
+    counts = [wire.count(billed.get(name)) for name in ("input_tokens", "output_tokens", "search_units")]
     (asked, _), (answered, _), (searches, _) = counts
-    processed = {name: _whole(tokens.get(name, billed.get(name))) for name in ("input_tokens", "output_tokens")}
+    processed = {name: tokens.get(name, billed.get(name)) for name in ("input_tokens", "output_tokens")}
     usage = wire.usage(
         processed["input_tokens"],
         processed["output_tokens"],
-        cached=_whole(told.get("cached_tokens")),
+        cached=told.get("cached_tokens"),
         suspect=any(mended for _, mended in counts),
     )
     return replace(usage, search_units=searches or 0, billed_prompt_tokens=asked, billed_completion_tokens=answered)
-
-
-def _whole(number: Any) -> Any:
-    return int(number) if isinstance(number, float) and number.is_integer() else number
