@@ -2,16 +2,35 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from connections.providers.calls import ModelInfo
+from connections.providers.settings import ModelOptions, setting
 
 Thinking = Literal["adaptive", "effort", "budget", "none"]
+Answer = Literal["", "yes", "no"]
+
+
+class ClaudeOptions(ModelOptions):
+    """Each replaces what is known of the model."""
+
+    thinking: Literal["", Thinking] = setting(
+        "How it is told to think",
+        default="",
+        help="adaptive: it decides itself within an effort. effort: an effort alone. budget: a number of tokens. "
+        "none: not at all. Empty: what is known of the model.",
+    )
+    sampling: Answer = setting(
+        "Takes temperature, top_p and top_k", default="", help="Empty: what is known of the model."
+    )
+    both: Answer = setting(
+        "Takes temperature and top_p together", default="", help="Empty: what is known of the model."
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """How one model differs. An admin may override each by its name in the model's options."""
+    """How one model differs."""
 
     thinking: Thinking = "adaptive"
     """How it is told to reason: it decides itself within an effort, an effort alone, a budget of tokens, not at all."""
@@ -20,8 +39,17 @@ class Quirks:
     both: bool = False
     """Whether it takes temperature and top_p together."""
 
-    def overridden(self, wishes: Mapping[str, Any]) -> Self:
-        return type(self)(**{name: wishes.get(name, getattr(self, name)) for name in self.__slots__})
+    def overridden(self, options: Mapping[str, Any]) -> "Quirks":
+        """With what an admin set for the model, among whatever else there is to set."""
+        given = {name: options[name] for name in self.__slots__ if name in options}
+        if not given:
+            return self
+        wishes = ClaudeOptions.stored(given)
+        return Quirks(
+            thinking=wishes.thinking or self.thinking,
+            sampling=self.sampling if not wishes.sampling else wishes.sampling == "yes",
+            both=self.both if not wishes.both else wishes.both == "yes",
+        )
 
 
 QUIRKS: Mapping[str, Quirks] = {

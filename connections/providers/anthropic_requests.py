@@ -82,15 +82,16 @@ class _Translation:
         messages: list[JSON] = self.given.pop("messages")
         system = [message for message in messages if message["role"] in {"system", "developer"}]
         turns = turns_of(message for message in messages if message not in system)
-        text = "\n\n".join(filter(None, (_text(message.get("content")) for message in system)))
+        told = [part for message in system for part in _parts(message.get("content")) if part["type"] == "text"]
         if system != messages[: len(system)]:
             self._report("messages", "changed: all system text moved to the front")
-        if not turns and text:
-            turns, text = [{"role": "user", "content": [_text_block(text)]}], ""
+        if not turns and told:
+            turns, told = [{"role": "user", "content": told}], []
             self._report("messages", "changed: system text sent as the user's")
         self.made["messages"] = turns
-        if text:
-            self.made["system"] = text
+        if told:
+            cached = any("cache_control" in part for part in told)
+            self.made["system"] = told if cached else "\n\n".join(part["text"] for part in told)
 
     def _stops(self) -> None:
         wished = self.given.pop("stop_sequences", [])
@@ -121,8 +122,15 @@ class _Translation:
             schema = wished.get("json_schema", {}).get("schema", {"type": "object"})
             self._output("format", {"type": "json_schema", "schema": schema})
         elif wished.get("type") == "json_object":
-            self.made["system"] = "\n\n".join(filter(None, (self.made.get("system"), JSON_ONLY)))
+            self._instruct(JSON_ONLY)
             self._report("response_format", "sent as an instruction")
+
+    def _instruct(self, text: str) -> None:
+        told = self.made.get("system", "")
+        if isinstance(told, list):
+            self.made["system"] = [*told, _text_block(text)]
+        else:
+            self.made["system"] = "\n\n".join(filter(None, (told, text)))
 
     def _output(self, name: str, value: Any) -> None:
         self.made.setdefault("output_config", {})[name] = value
@@ -151,12 +159,23 @@ class _Translation:
 
     def _budget(self, effort: str) -> None:
         """What the model thinks counts towards its answer's length: at most half of that is for thinking."""
+        if self._called():
+            self._report("reasoning_effort", "dropped, as the call of a tool came without the thoughts before it")
+            return
         budget = min(BUDGETS.get(effort, LARGEST_BUDGET), self.made["max_tokens"] // 2)
         if budget < SMALLEST_BUDGET:
             self._report("reasoning_effort", "dropped, as max_tokens leaves no room")
             return
         self.made["thinking"] = {"type": "enabled", "budget_tokens": budget}
         self._report("reasoning_effort", f"sent as a thinking budget of {budget}")
+
+    def _called(self) -> bool:
+        """Whether the conversation stops between a tool's call and the answer to it.
+
+        A model with a budget wants its thoughts back there, signed, which no message of ours can carry.
+        """
+        last = self.made["messages"][-1]["content"] if self.made["messages"] else []
+        return any(block["type"] == "tool_result" for block in last)
 
     def _sampling(self) -> None:
         thinking = self.made.get("thinking") or self.given.get("thinking")
@@ -250,10 +269,6 @@ def _image_source(url: str) -> JSON:
     return {"type": "base64", "media_type": kind.removesuffix(";base64").partition(";")[0], "data": data}
 
 
-def _text(content: Any) -> str:
-    return "\n\n".join(block["text"] for block in _parts(content) if block["type"] == "text")
-
-
 # --- tools -----------------------------------------------------------------------------------------------
 
 
@@ -273,7 +288,7 @@ def _tool(tool: JSON) -> JSON:
         raise RequestRefused("This model takes only tools of type function.", status=400)
     described = {"description": function["description"]} if function.get("description") else {}
     schema = function.get("parameters") or {"type": "object", "properties": {}}
-    return {"name": function["name"], **described, "input_schema": schema}
+    return {"name": function["name"], **described, "input_schema": schema, **_caching(tool)}
 
 
 def _tool_choice(choice: Any) -> JSON:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from connections.providers import errors
+from connections.providers import emulation, errors
 from connections.providers.calls import Answer, Call, Frame, Mode, Target
 from connections.providers.errors import RequestRefused
 from connections.providers.parameters import KNOWN
@@ -75,7 +75,7 @@ def test_temperature_excludes_top_p():
 
 
 @pytest.mark.parametrize(
-    "how", [{"name": NEW}, {"settings": {"version": "2026-10-21"}}, {"options": {"sampling": False}}]
+    "how", [{"name": NEW}, {"settings": {"version": "2026-10-21"}}, {"options": {"sampling": "no"}}]
 )
 def test_sampling_is_left_out_where_it_is_refused(how):
     body, adjusted = sent(temperature=0.5, top_p=0.5, top_k=5, **how)
@@ -85,7 +85,23 @@ def test_sampling_is_left_out_where_it_is_refused(how):
 
 
 def test_an_admin_may_say_that_a_model_samples():
-    assert sent(name=NEW, options={"sampling": True}, temperature=0.5)[0]["temperature"] == 0.5
+    options = {"sampling": "yes", "both": "yes"}
+    body, _ = sent(name=NEW, options=options, temperature=0.5, top_p=0.5)
+
+    assert (body["temperature"], body["top_p"]) == (0.5, 0.5)
+
+
+def test_an_admin_may_say_how_a_model_thinks():
+    body, _ = sent(name=PLAIN, options={"thinking": "effort", "prompt_format": ""}, reasoning_effort="high")
+
+    assert body["output_config"] == {"effort": "high"}
+
+
+@pytest.mark.parametrize("options", [{"sampling": 7}, {"thinking": "hard"}, {"both": "", "thinking": ""}, {"x": 1}])
+def test_options_that_say_nothing_change_nothing(options):
+    assert sent(options=options, temperature=0.5, reasoning_effort="low") == sent(
+        temperature=0.5, reasoning_effort="low"
+    )
 
 
 def test_system_texts_go_to_the_front():
@@ -104,6 +120,24 @@ def test_a_system_text_alone_becomes_the_users():
     assert body["messages"] == [{"role": "user", "content": [{"type": "text", "text": "Say hello."}]}]
     assert "system" not in body
     assert adjusted == ["messages changed: system text sent as the user's"]
+
+
+KEPT = {"cache_control": {"type": "ephemeral"}}
+
+
+def test_marks_for_the_cache_stay_where_they_are():
+    told = [{"type": "text", "text": "One."}, {"type": "text", "text": "Two.", **KEPT}]
+    messages = [
+        {"role": "system", "content": told},
+        {"role": "user", "content": [{"type": "text", "text": "Hi", **KEPT}]},
+    ]
+
+    body, _ = sent(messages, tools=[{**TOOL, **KEPT}], response_format={"type": "json_object"})
+
+    assert body["system"][:2] == told
+    assert "JSON" in body["system"][2]["text"]
+    assert body["messages"][0]["content"] == [{"type": "text", "text": "Hi", **KEPT}]
+    assert body["tools"] == [{**LOOK_UP, **KEPT}]
 
 
 def test_empty_texts_are_left_out():
@@ -216,6 +250,31 @@ def test_no_thinking_without_room():
     ]
 
 
+CALLED = [
+    *HELLO,
+    {
+        "role": "assistant",
+        "tool_calls": [{"id": "1", "type": "function", "function": {"name": "look_up", "arguments": ""}}],
+    },
+    {"role": "tool", "tool_call_id": "1", "content": "A fish."},
+]
+
+
+@pytest.mark.parametrize(("name", "thinks"), [(BUDGETED, False), (OLD, True)])
+def test_a_model_with_a_budget_does_not_think_between_call_and_answer(name, thinks):
+    body, adjusted = sent(CALLED, name=name, reasoning_effort="high", tools=[TOOL])
+
+    assert ("thinking" in body) is thinks
+    dropped = "reasoning_effort dropped, as the call of a tool came without the thoughts before it"
+    assert (dropped in adjusted) is not thinks
+
+
+def test_a_model_with_a_budget_thinks_again_after_the_answer():
+    messages = [*CALLED, {"role": "assistant", "content": "A fish."}, *HELLO]
+
+    assert "thinking" in sent(messages, name=BUDGETED, reasoning_effort="high", tools=[TOOL])[0]
+
+
 def test_a_thinking_model_neither_samples_nor_is_forced():
     body, adjusted = sent(reasoning_effort="low", temperature=0.5, top_k=5, tools=[TOOL], tool_choice="required")
 
@@ -242,6 +301,17 @@ def test_service_tiers(tier, expected):
 
     assert body.get("service_tier") == expected
     assert adjusted == ([] if expected else ["service_tier dropped"])
+
+
+def test_a_conversation_with_a_first_model():
+    provider = make("anthropic")
+    call = Call(Mode.CHAT, Target("claude-2.0", Mode.COMPLETION), {"messages": HELLO, "max_tokens": 5})
+
+    outgoing = provider.request(emulation.in_own_mode(provider, call))
+
+    assert outgoing.url == "https://api.anthropic.com/v1/complete"
+    assert json.loads(outgoing.body)["prompt"] == "\n\nHuman: Hello\n\nAssistant:"
+    assert provider.abilities(call.target).prompts == 1
 
 
 def test_a_pasted_address_works():

@@ -67,6 +67,7 @@ class Tool(Strict):
     name: Annotated[str, Field(pattern="^[A-Za-z0-9_-]{1,128}$")]
     description: str | None = None
     input_schema: dict[str, Any]
+    cache_control: dict[str, Any] | None = None
 
 
 class ToolChoice(Strict):
@@ -125,6 +126,20 @@ class Messages(Strict):
         return self
 
 
+class Complete(Strict):
+    """What the old route for texts takes."""
+
+    model: Annotated[str, Field(pattern="^claude-(1|2|instant)")]
+    prompt: Annotated[str, Field(pattern=r"(?s)^.*\n\nHuman:.*\n\nAssistant:[^\n]*$")]
+    max_tokens_to_sample: Annotated[int, Field(ge=1)]
+    stop_sequences: list[str] | None = None
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    stream: bool | None = None
+    metadata: Metadata | None = None
+
+
 class Anthropic:
     base = ""
 
@@ -133,8 +148,10 @@ class Anthropic:
             self._check_headers(request, key)
             if request.method == "GET" and request.route == "/v1/models":
                 return self._list()
-            if request.method != "POST" or request.route != "/v1/messages":
+            if request.method != "POST" or request.route not in {"/v1/messages", "/v1/complete"}:
                 raise Refused(404, "Not Found")
+            if request.route == "/v1/complete":
+                return self._text(self._shaped(Complete, request), plan)
             return self._answer(self._parsed(request), plan)
         except Refused as refusal:
             return self.refusal(refusal)
@@ -157,21 +174,38 @@ class Anthropic:
         ]
         return Whole(200, dump({"data": rows, "has_more": False, "first_id": MODELS[0], "last_id": MODELS[-1]}))
 
-    def _parsed(self, request: Request) -> Messages:
+    def _shaped(self, shape: type[Any], request: Request) -> Any:
         try:
-            body = Messages.model_validate_json(request.body)
+            return shape.model_validate_json(request.body)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             unknown = first["type"] == "extra_forbidden"
             message = "Extra inputs are not permitted" if unknown else first["msg"]
             raise Refused(400, f"{where}: {message}", param=where) from error
+
+    def _parsed(self, request: Request) -> Messages:
+        body: Messages = self._shaped(Messages, request)
         if not body.model.startswith("claude-"):
             raise Refused(404, f"model: {body.model}")
         newest = request.headers["anthropic-version"] == "2026-10-21"
         if newest and (body.temperature, body.top_p, body.top_k) != (None, None, None):
             raise Refused(400, "temperature, top_p and top_k are not supported in this version")
         return body
+
+    def _text(self, body: Complete, plan: Plan) -> Whole | Stream:
+        """No token counts, whole or streamed."""
+        asked = body.prompt.rpartition("\n\nHuman:")[2].partition("\n\nAssistant:")[0].strip()
+        words, finish = cut(plan.words(asked), body.max_tokens_to_sample, body.stop_sequences)
+        stop = "max_tokens" if finish == "length" else "stop_sequence"
+        head = {"type": "completion", "id": plan.call_id, "model": plan.model or body.model}
+        prompt = len(pieces(body.prompt))
+        if not body.stream:
+            return Whole(
+                200, dump({**head, "completion": "".join(words), "stop_reason": stop}), bill=Bill(prompt, len(words))
+            )
+        parts = [_completion(1, **head, completion=word, stop_reason=None) for word in words]
+        return Stream([_event("ping"), *parts, _completion(**head, completion="", stop_reason=stop)], Bill(prompt))
 
     def _answer(self, body: Messages, plan: Plan) -> Whole | Stream:
         answer = _Answer(body, plan)
@@ -281,6 +315,10 @@ class _Answer:
                 _event("message_delta", delta=delta, usage={"input_tokens": prompt, "output_tokens": completion})
             )
         return ends * 2 if self.plan.twist == "finish_twice" else ends
+
+
+def _completion(tokens: int = 0, **fields: Any) -> Event:
+    return Event(sse(fields, "completion"), tokens)
 
 
 def _event(name: str, tokens: int = 0, **fields: Any) -> Event:
