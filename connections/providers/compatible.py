@@ -1,20 +1,38 @@
 """Any other server that speaks OpenAI's dialect, with a switch for each usual difference."""
 
 import base64
+import re
 from collections.abc import Mapping
-from typing import Literal, Self
+from dataclasses import replace
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import SecretStr, model_validator
+from pydantic import AfterValidator, SecretStr, model_validator
 
-from connections.providers.calls import Answer, Mode, Target
+from connections.providers import thinking, wire
+from connections.providers.calls import Adjustment, Answer, Call, Mode, Reply, Target
+from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
-from connections.providers.fields import HeaderName, Headers, HeaderText, OpenAIUrl, Secret
+from connections.providers.fields import HeaderName, Headers, HeaderText, OpenAIUrl, Secret, SecretHeaders
 from connections.providers.openai_dialect import OpenAIDialect, Quirks
 from connections.providers.parameters import COMMON, KNOWN, ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 
 NO_LIST = frozenset({404, 405, 501})
 """Servers without a list of models answer so; the key was not refused."""
+PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
+
+
+def _paths(paths: dict[str, str]) -> dict[str, str]:
+    for mode, path in paths.items():
+        if mode not in set(Mode):
+            raise ValueError(f"{mode[:40]!r} is no operation. There are: {', '.join(Mode)}.")
+        if not PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+            raise ValueError(f"The path of {mode} begins with / and has plain characters only, no .. and no ?.")
+    return paths
+
+
+Paths = Annotated[dict[str, str], AfterValidator(_paths)]
 
 
 class OpenAICompatible(OpenAIDialect):
@@ -65,6 +83,45 @@ class OpenAICompatible(OpenAIDialect):
         drop_parameters: list[str] = setting(
             "Parameters to leave out", default=[], help="Names that this server refuses, one per line.", advanced=True
         )
+        secret_headers: SecretHeaders = setting(
+            "Secret headers", default={}, help="Such as a gateway's subscription key.", advanced=True
+        )
+        paths: Paths = setting(
+            "Paths of its own",
+            default={},
+            help="Where an operation lies elsewhere below the host, as in: embedding: /api/embed",
+            target=True,
+            advanced=True,
+        )
+        developer_role: bool = setting(
+            "Knows the role developer",
+            default=False,
+            help="Otherwise instructions of developers are sent as those of the system.",
+            advanced=True,
+        )
+        split_thinking: bool = setting(
+            "Take reasoning apart",
+            default=False,
+            help="What stands between <think> tags becomes reasoning_content. Otherwise answers stay as they are.",
+            advanced=True,
+        )
+        fetches_pictures: bool = setting(
+            "Fetches pictures from addresses", default=True, help="Otherwise we fetch and send them.", advanced=True
+        )
+        max_inputs: int = setting(
+            "Texts in one request",
+            default=2048,
+            help="The most texts that this server embeds at once; more are split.",
+            advanced=True,
+            ge=1,
+            le=2048,
+        )
+        vectors_as_numbers: bool = setting(
+            "Vectors as numbers only",
+            default=False,
+            help="For servers that refuse or ignore encoding_format: base64 is made here for those who ask for it.",
+            advanced=True,
+        )
 
         @model_validator(mode="after")
         def _complete(self) -> Self:
@@ -83,6 +140,10 @@ class OpenAICompatible(OpenAIDialect):
         return self.settings.base_url
 
     def sign_in(self) -> Mapping[str, str]:
+        headers = {name: value.get_secret_value() for name, value in self.settings.secret_headers.items()}
+        return {**headers, **self._key_header()}
+
+    def _key_header(self) -> Mapping[str, str]:
         key = self.settings.api_key.get_secret_value()
         match self.settings.sign_in:
             case "bearer":
@@ -102,8 +163,48 @@ class OpenAICompatible(OpenAIDialect):
     def takes_stream_options(self) -> bool:
         return self.settings.stream_options
 
+    @property
+    def packs_vectors(self) -> bool:
+        return self.settings.vectors_as_numbers
+
+    def abilities(self, target: Target) -> Abilities:
+        settings = self.settings
+        return replace(super().abilities(target), inputs=settings.max_inputs, image_urls=settings.fetches_pictures)
+
+    def url_of(self, call: Call) -> str:
+        own = self.settings.paths.get(call.mode)
+        if own is None:
+            return super().url_of(call)
+        parts = urlsplit(self.settings.base_url)
+        return urlunsplit(parts._replace(path=own))
+
+    def body(self, call: Call) -> dict[str, Any]:
+        body = super().body(call)
+        if not self.settings.developer_role and "messages" in body and b'"developer"' in wire.encode(body["messages"]):
+            body["messages"] = _without_developers(call, wire.plain(body["messages"]))
+        return body
+
+    def reply(self, call: Call, answer: Answer) -> Reply:
+        reply = super().reply(call, answer)
+        return thinking.split(reply) if self._splits(call) else reply
+
+    def events(self, call: Call) -> EventReader:
+        if self._splits(call):
+            return thinking.SplitChunks(self._secrets, call.wants_usage)
+        return super().events(call)
+
+    def _splits(self, call: Call) -> bool:
+        return self.settings.split_thinking and call.mode is Mode.CHAT
+
     def quirks(self, target: Target) -> Quirks:
         return Quirks(frozenset(self.settings.drop_parameters), self.settings.max_tokens_name)
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
         return None if answer.status in NO_LIST else super().check_problem(answer)
+
+
+def _without_developers(call: Call, messages: Any) -> Any:
+    if not any(message.get("role") == "developer" for message in messages):
+        return messages
+    call.adjusted.append(Adjustment("messages.role", "developer sent as system"))
+    return [{**message, "role": "system"} if message["role"] == "developer" else message for message in messages]

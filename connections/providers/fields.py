@@ -30,7 +30,15 @@ OURS = frozenset(
     }
 )
 """Headers that we write ourselves."""
-PASTED = ("/chat/completions", "/completions", "/embeddings", "/models", "/v1/messages")
+PASTED = (
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/images/generations",
+    "/rerank",
+    "/models",
+    "/v1/messages",
+)
 
 
 def _secret(value: SecretStr) -> SecretStr:

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from connections.providers.calls import Answer, Call, Mode, Outgoing, Target
+from connections.providers.calls import Answer, Call, Frame, Mode, Outgoing, Target
 from tests.providers.conftest import a_call, make
 
 KIND = "openai_compatible"
@@ -134,3 +134,180 @@ def test_names_from_the_lists_of_other_servers():
     found = make(KIND).models(Answer(200, {}, b'{"models": [{"name": "llama3:8b", "context_length": 8192}]}'))
 
     assert [(model.id, model.context) for model in found] == [("llama3:8b", 8192)]
+
+
+# --- switches --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ending", ["/images/generations", "/rerank", "/v1/completions"])
+def test_an_address_with_any_operation_is_tidied(ending):
+    provider = make(KIND, base_url=f"https://llm.test{ending}")
+
+    assert provider.request(a_call(provider)).url == "https://llm.test/v1/chat/completions"
+
+
+def test_an_operation_may_lie_elsewhere():
+    provider = make(KIND, base_url="https://llm.test/v1?key=1", paths={"embedding": "/api/embed", "rerank": "/rerank"})
+    called = {mode: provider.request(a_call(provider, mode)).url for mode in Mode}
+
+    assert called[Mode.EMBEDDING] == "https://llm.test/api/embed?key=1"
+    assert called[Mode.RERANK] == "https://llm.test/rerank?key=1"
+    assert called[Mode.CHAT] == "https://llm.test/v1/chat/completions?key=1"
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [{"embeddings": "/x"}]
+    + [
+        {"chat": path} for path in ("x", "", "/", "//evil.test/x", "/../x", "/a/./b", "/a b", "/a?b", "/%2e%2e/x", "/ä")
+    ],
+    ids=str,
+)
+def test_an_odd_path_is_refused(paths):
+    with pytest.raises(ValidationError):
+        make(KIND, paths=paths)
+
+
+def test_secret_headers_go_along_with_every_sign_in():
+    for sign_in in ("bearer", "none"):
+        provider = make(KIND, sign_in=sign_in, api_key="abc123", secret_headers={"X-Gate": "gate-canary-1"})
+
+        assert provider.auth.sign(Outgoing("GET", "")).headers["X-Gate"] == "gate-canary-1"
+        assert "gate-canary-1" in provider.secrets()
+
+
+@pytest.mark.parametrize(("knows", "role"), [(False, "system"), (True, "developer")])
+def test_instructions_of_developers_reach_every_server(knows, role):
+    messages = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": 'Say "developer".'}]
+    call = Call(Mode.CHAT, Target("m"), {"messages": messages})
+
+    body = json.loads(make(KIND, developer_role=knows).request(call).body)
+
+    assert [message["role"] for message in body["messages"]] == [role, "user"]
+    assert list(map(str, call.adjusted)) == ([] if knows else ["messages.role developer sent as system"])
+
+
+def test_a_word_in_a_prompt_is_no_role():
+    call = Call(Mode.CHAT, Target("m"), {"messages": [{"role": "user", "content": "x", "name": "developer"}]})
+
+    make(KIND).request(call)
+
+    assert call.adjusted == []
+
+
+def test_limits_of_the_server_are_known():
+    abilities = make(KIND, max_inputs=7, fetches_pictures=False, drop_parameters=["n"]).abilities(Target("m"))
+
+    assert (abilities.inputs, abilities.image_urls, abilities.choices) == (7, False, 1)
+
+
+@pytest.mark.parametrize("most", [0, 2049])
+def test_an_odd_limit_is_refused(most):
+    with pytest.raises(ValidationError):
+        make(KIND, max_inputs=most)
+
+
+def test_vectors_of_a_server_that_knows_numbers_only():
+    provider = make(KIND, vectors_as_numbers=True)
+    call = a_call(provider, Mode.EMBEDDING, encoding_format="base64")
+
+    body = json.loads(provider.request(call).body)
+    reply = provider.reply(call, Answer(200, {}, b'{"data": [{"index": 0, "embedding": [0.5, -1]}]}'))
+
+    assert "encoding_format" not in body
+    assert list(map(str, call.adjusted)) == ["encoding_format applied by us"]
+    assert json.loads(reply.body)["data"][0]["embedding"] == "AAAAPwAAgL8="
+
+
+# --- reasoning between tags ------------------------------------------------------------------------------
+
+THOUGHTS = [
+    ("<think>Hm.</think>\n\nHello", "Hm.", "Hello"),
+    ("\n<think>\nHm.\n</think>Hello", "\nHm.\n", "Hello"),
+    ("Hello <think>no</think>", "", "Hello <think>no</think>"),
+    ("<think>Hm.", "Hm.", ""),
+    ("<think>a < b </thin", "a < b </thin", ""),
+    ("<thinker>", "", "<thinker>"),
+    ("<thi", "", "<thi"),
+    ("  ", "", "  "),
+    ("<think></think>Hello", "", "Hello"),
+]
+
+
+def said(choices):
+    told = [choice.get("message") or choice["delta"] for choice in choices]
+    return ["".join(message.get(name) or "" for message in told) for name in ("reasoning_content", "content")]
+
+
+def whole_answer(text):
+    message = {"role": "assistant", "content": text}
+    return json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}).encode()
+
+
+@pytest.mark.parametrize(("text", "thought", "answer"), THOUGHTS)
+def test_reasoning_is_taken_apart_where_an_admin_wishes(text, thought, answer):
+    provider = make(KIND, split_thinking=True)
+
+    reply = provider.reply(a_call(provider), Answer(200, {}, whole_answer(text)))
+
+    assert said(json.loads(reply.body)["choices"]) == [thought, answer]
+
+
+def test_otherwise_an_answer_stays_as_it_is():
+    body = whole_answer(THOUGHTS[0][0])
+    provider = make(KIND)
+
+    assert provider.reply(a_call(provider), Answer(200, {}, body)).body is body
+
+
+@pytest.mark.parametrize(("text", "thought", "answer"), THOUGHTS)
+@pytest.mark.parametrize("ended", [True, False])
+def test_reasoning_is_taken_apart_in_a_stream_cut_anywhere(text, thought, answer, ended):
+    for size in (1, 2, 3, 5, 100):
+        provider = make(KIND, split_thinking=True)
+        reader = provider.events(a_call(provider))
+        pieces = [{"content": text[at : at + size]} for at in range(0, len(text), size)]
+        sent = [{"role": "assistant", "content": ""}, *pieces, {}]
+        frames = [
+            {
+                "id": "1",
+                "choices": [{"index": 0, "delta": delta, "finish_reason": "stop" if delta == {} and ended else None}],
+            }
+            for delta in sent
+        ]
+        chunks = [chunk for frame in frames for chunk in reader.feed(Frame("", json.dumps(frame).encode()))]
+        chunks += [*reader.feed(Frame("", b"[DONE]")), *reader.end()]
+        choices = [json.loads(chunk)["choices"][0] for chunk in chunks]
+
+        assert said(choices) == [thought, answer], size
+        assert {choice["index"] for choice in choices} == {0}
+        assert not ended or choices[-1]["finish_reason"] == "stop"
+
+
+def test_answers_of_one_stream_are_taken_apart_by_themselves():
+    provider = make(KIND, split_thinking=True)
+    reader = provider.events(a_call(provider))
+    texts = [(0, "<think>a"), (1, "b"), (0, "</think>c"), (1, "<think>")]
+    frames = [{"choices": [{"index": index, "delta": {"content": text}}]} for index, text in texts]
+
+    chunks = [json.loads(chunk) for frame in frames for chunk in reader.feed(Frame("", json.dumps(frame).encode()))]
+    by_index = {index: [c["choices"][0] for c in chunks if c["choices"][0]["index"] == index] for index in (0, 1)}
+
+    assert said(by_index[0]) == ["a", "c"]
+    assert said(by_index[1]) == ["", "b<think>"]
+
+
+def test_usage_and_tool_calls_pass():
+    provider = make(KIND, split_thinking=True)
+    call = a_call(provider)
+    reader = provider.events(call)
+    tool = {"index": 0, "id": "c", "function": {"name": "f", "arguments": "{}"}}
+    frames = [
+        {"choices": [{"index": 0, "delta": {"content": None, "tool_calls": [tool]}, "finish_reason": "tool_calls"}]},
+        {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}},
+    ]
+
+    chunks = [json.loads(chunk) for frame in frames for chunk in reader.feed(Frame("", json.dumps(frame).encode()))]
+
+    assert chunks == frames
+    assert reader.usage.completion_tokens == 2
