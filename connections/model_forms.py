@@ -44,6 +44,13 @@ class ModelOptionsForm(forms.Form):
                 self.fields[name] = field_for(info, secret=False, stored=False)
                 self.fields[name].required = False
 
+    @property
+    def template_pages(self) -> list[tuple[str, str, bool]]:
+        """Name and title of each option with a page of its own, and whether anything is written there."""
+        names = template_names(self.kind.ModelOptions) if self.kind else []
+        fields = self.kind.ModelOptions.model_fields if self.kind else {}
+        return [(name, fields[name].title or name, name in self.templates) for name in names]
+
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
         if self.kind is not None and not self.errors:

@@ -1,7 +1,7 @@
 from django.urls import include, path
 
 from connections.events import events
-from connections.views import access, acts, detail, editing, engines, listing, models, prices, trial, wizard
+from connections.views import access, acts, detail, editing, engines, listing, models, prices, templates, trial, wizard
 
 one = [
     path("", detail.overview, name="connection"),
@@ -10,6 +10,11 @@ one = [
     path("models/switch/", models.switch_models, name="connection-models-switch"),
     path("models/<uuid:model>/", models.model, name="connection-model"),
     path("models/<uuid:model>/remove/", models.remove_model, name="connection-model-remove"),
+    path("models/<uuid:model>/template/<str:name>/", templates.template, name="connection-template"),
+    path("models/<uuid:model>/template/<str:name>/try/", templates.try_template, name="connection-template-try"),
+    path(
+        "models/<uuid:model>/template/<str:name>/remove/", templates.remove_template, name="connection-template-remove"
+    ),
     path("models/<uuid:model>/prices/", prices.prices, name="connection-model-prices"),
     path("models/<uuid:model>/prices/<int:price>/end/", prices.end_price, name="connection-price-end"),
     path("health/", detail.health, name="connection-health"),
