@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from connections.providers import problems, wire
-from connections.providers.calls import JSON, Call, Mode, Reply, Target, Usage
+from connections.providers.calls import JSON, Adjustment, Call, Mode, Reply, Target, Usage
 from connections.providers.contract import Abilities
 from connections.providers.google_family import GoogleFamily
 from connections.providers.model_families.family import NOT_TOLD, texts_of
+from connections.providers.openai_replies import packed
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.shapes import decoded, embedding_reply, mapping
 
@@ -25,12 +26,14 @@ FLAT = ("embedding-001", "gemini-embedding-001", "text-embedding")
 class _Embeddings(GoogleFamily):
     mode = Mode.EMBEDDING
     parameters = ParameterTable.of(
-        "autoTruncate", "title", dimensions=Rule("outputDimensionality"), input_type=Rule("taskType")
+        "autoTruncate", "encoding_format", "title", dimensions=Rule("outputDimensionality"), input_type=Rule("taskType")
     )
 
     def _wishes(self, call: Call) -> JSON:
         """All that is given beside the texts."""
         given = {name: wire.plain(value) for name, value in self.parameters.apply(call).items() if name != "input"}
+        if given.pop("encoding_format", None) is not None:
+            call.adjusted.append(Adjustment("encoding_format", "applied by us"))
         if task := given.get("taskType"):
             given["taskType"] = TASKS.get(task, str(task).upper())
         return given
@@ -123,7 +126,8 @@ def _reply(call: Call, vectors: Sequence[Any], usage: Usage, body: bytes, secret
         raise problems.unreadable(body, secrets)
     shortened = call.body.get("dimensions") is not None
     made = [_at_length_one(vector) if shortened else vector for vector in vectors]
-    return embedding_reply(made, usage, model=call.target.upstream_id)
+    reply = embedding_reply(made, usage, model=call.target.upstream_id)
+    return packed(reply, secrets) if wire.plain(call.body.get("encoding_format")) == "base64" else reply
 
 
 def _at_length_one(vector: Sequence[float]) -> list[float]:

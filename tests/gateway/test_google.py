@@ -1,6 +1,8 @@
 """Calls through the real server to Google's hosts of Gemini, with tokens from Google's token service."""
 
+import base64
 import json
+import struct
 
 import pytest
 from django.contrib.auth.models import Group
@@ -171,6 +173,15 @@ def test_many_texts_are_split_and_put_together_again(mesh, upstream, model, most
     assert len({tuple(item["embedding"]) for item in data}) > 90
     assert len(asked(upstream)) == requests
     assert mesh.usage(answer).prompt_tokens == sum(bill.prompt for bill in upstream.billed.values()) == 202
+
+
+def test_vectors_come_packed_to_those_who_ask_for_that(mesh):
+    body = {"model": "gemini/gemini-embedding-2", "input": "Hi"}
+
+    packed = mesh.post("/v1/embeddings", {**body, "encoding_format": "base64"}).json["data"][0]["embedding"]
+    plain = mesh.post("/v1/embeddings", body).json["data"][0]["embedding"]
+
+    assert struct.unpack("<8f", base64.b64decode(packed)) == pytest.approx(plain)
 
 
 @pytest.mark.parametrize("host", HOSTS)
