@@ -8,10 +8,12 @@ from access import keys
 from access.models import EVERYONE, User
 from access.roles import Role, Scope
 from connections.exchange import Exchange
+from connections.prices import cost
 from connections.providers import registry
-from connections.providers.calls import Mode
+from connections.providers.calls import Mode, Usage
 from connections.transport import NetworkOptions, Timeouts, Transport
 from tests.mesh import make_connection, serving
+from tests.upstream.cohere import BILLED
 from tests.upstream.cohere import MODELS as LISTED
 from tests.upstream.faults import Fault
 
@@ -58,6 +60,8 @@ def test_a_chat_is_answered_and_billed_by_units(mesh, upstream):
     assert answer.headers["x-mesh-adjusted"] == "top_p renamed to p; top_p clamped to 0.99; top_k renamed to k"
     row = mesh.usage(answer)
     assert (row.prompt_tokens, row.completion_tokens, row.cached_tokens, row.estimated) == (3, 3, 2, False)
+    priced = [cost("command-a-03-2025", "cohere", Usage(*billed)).nano for billed in ((BILLED, 3), (3, 3))]
+    assert row.cost == priced[0] != priced[1]
 
 
 def test_a_stream_of_named_events(mesh, upstream):
