@@ -175,6 +175,7 @@ class ModelInfoSerializer(serializers.Serializer[Any]):
     lifecycle = serializers.CharField()
     ends = serializers.CharField()
     replacement = serializers.CharField()
+    underlying = serializers.CharField()
 
 
 class CheckSerializer(serializers.ModelSerializer[HealthCheck]):

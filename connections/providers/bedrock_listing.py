@@ -59,7 +59,8 @@ def _profile(one: Mapping[str, Any], known: Mapping[str, ModelInfo]) -> ModelInf
     if not name:
         return None
     info = known.get(base, ModelInfo(base, family=family_of(base)))
-    return replace(info, id=name, label=string(one, "inferenceProfileName") or info.label)
+    label = string(one, "inferenceProfileName") or info.label
+    return replace(info, id=name, label=label, underlying=behind if own else "")
 
 
 def _texts(values: Mapping[str, Any], name: str) -> set[str]:

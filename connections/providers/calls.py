@@ -131,6 +131,8 @@ class ModelInfo:
     ends: str = ""
     """ISO date of retirement."""
     replacement: str = ""
+    underlying: str = ""
+    """The well-known model behind it, where its id does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,7 @@ def _choice_of(info: ModelInfo) -> ModelChoice:
     return ModelChoice(
         info.id,
         info.mode,
+        underlying=info.underlying,
         capabilities=sorted(info.capabilities),
         context=info.context,
         max_output=info.max_output,

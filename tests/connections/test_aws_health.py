@@ -9,6 +9,7 @@ from connections.models import Connection, Model, State
 from connections.providers import registry
 from connections.providers.calls import Mode
 from connections.transport import NetworkOptions, Transport
+from connections.views.wizard import ticked
 from tests.upstream import sigv4
 from tests.upstream.bedrock import MODELS, NOVA, PROFILE
 from tests.upstream.faults import Fault
@@ -65,7 +66,16 @@ async def test_a_lender_with_a_wrong_secret_fails_and_says_what_to_do(transport,
 async def test_models_and_profiles_are_listed(transport, upstream, connection):
     found = await health.discover(transport, connection("bedrock").provider(), NetworkOptions())
 
-    assert [info.id for info in found] == [*MODELS, f"us.{NOVA}"]
+    assert [info.id for info in found] == [*MODELS, f"us.{NOVA}", PROFILE]
+
+
+async def test_a_profile_of_ones_own_that_is_ticked_brings_the_model_behind_it(transport, upstream, connection):
+    """Its ARN tells nothing: price, family and abilities come from there."""
+    found = await health.discover(transport, connection("bedrock").provider(), NetworkOptions())
+
+    (chosen,) = ticked(found, [f"chat:{PROFILE}"])
+
+    assert (chosen.upstream_id, chosen.underlying) == (PROFILE, NOVA)
 
 
 async def test_only_what_the_list_would_name_is_missed(transport, upstream, connection):
@@ -74,7 +84,7 @@ async def test_only_what_the_list_would_name_is_missed(transport, upstream, conn
     found = await check(transport, row, models(row))
 
     states = [one.state for one in found.models]
-    assert states == [State.HEALTHY, State.FAILING, State.UNKNOWN, State.UNKNOWN]
+    assert states == [State.HEALTHY, State.FAILING, State.HEALTHY, State.UNKNOWN]
 
 
 async def test_keys_that_may_not_list_are_healthy_and_miss_nothing(transport, upstream, connection):

@@ -301,6 +301,7 @@ def test_profiles_are_listed_page_by_page_with_what_is_behind_them():
     system, own = done.value.value
     assert (system.id, system.label, system.family) == (f"us.{CLAUDE}", "US Claude", "claude-messages")
     assert (own.id, own.label, own.family) == (APPLICATION, "Ours", "claude-messages")
+    assert (system.underlying, own.underlying) == ("", CLAUDE)
 
 
 def test_forbidden_profiles_do_not_hide_the_models():

@@ -111,7 +111,10 @@ class Bedrock:
 
     def _profiles(self, request: Request, plan: Plan) -> Whole:
         row = {"inferenceProfileId": f"us.{NOVA}", "inferenceProfileName": "US Nova Lite", "status": "ACTIVE"}
-        return Whole(200, dump({"inferenceProfileSummaries": [{**row, "type": "SYSTEM_DEFINED", "models": []}]}))
+        behind = [{"modelArn": f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}"}]
+        own = {"inferenceProfileArn": PROFILE, "inferenceProfileName": "Ours", "status": "ACTIVE", "models": behind}
+        rows = [{**row, "type": "SYSTEM_DEFINED", "models": behind}, {**own, "type": "APPLICATION"}]
+        return Whole(200, dump({"inferenceProfileSummaries": rows}))
 
     # --- the chat API
 
