@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from access.models import User
 from connections import secrets
-from connections.models import Model, State
+from connections.models import Model, NotLent, State
 from connections.providers.calls import Mode
 from connections.providers.contract import Provider
 from connections.providers.parameters import ParameterTable
@@ -41,11 +41,11 @@ class Choice:
 
     @property
     def parameters(self) -> ParameterTable:
-        """What the model takes; the provider's common table while its credential cannot be read."""
+        """What the model takes; the provider's common table while it has no credential that can be read."""
         connection = self.model.connection
         try:
             return connection.provider().parameters_for(self.model.target)
-        except (secrets.Unreadable, ValidationError):
+        except (secrets.Unreadable, ValidationError, NotLent):
             return self.provider.parameters
 
 

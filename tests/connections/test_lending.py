@@ -17,6 +17,7 @@ from connections.providers import registry
 from connections.services import ModelChoice
 from connections.tasks import check_connection
 from gateway.snapshot import Snapshot, build
+from playground.catalogue import Choice
 from tests.canary import database_dump, leaks
 from tests.upstream import sigv4
 
@@ -226,3 +227,9 @@ def test_the_api_takes_the_lenders_id(client, ada, key_for, lender):
     assert "lends its credential to B" in refused.json()["error"]["message"]
     assert unknown.status_code == 400
     assert unknown.json()["error"]["param"] == "settings.credential"
+
+
+def test_the_playground_knows_the_usual_parameters_while_a_lender_is_paused(ada, lender, borrower):
+    services.set_paused(ada, lender, True)
+
+    assert Choice(borrower.models.get(), "paused").parameters is BORROWER.parameters
