@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar, Literal
 
@@ -119,7 +120,11 @@ class OpenAIFamily(OpenAIDialect):
     def reply(self, call: Call, answer: Answer) -> Reply:
         if self.in_responses(call.target):
             return responses_replies.completion(answer.body, self._secrets)
-        return super().reply(call, answer)
+        reply = super().reply(call, answer)
+        if call.mode is not Mode.IMAGE:
+            return reply
+        named = picture_model(call.target.known_as).price_class(call)
+        return replace(reply, usage=replace(reply.usage, image_class=named))
 
     def events(self, call: Call) -> EventReader:
         if self.in_responses(call.target):

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from connections.providers import images, wire
 from connections.providers.calls import JSON, Adjustment, Call
@@ -26,6 +26,8 @@ class PictureModel:
     """Takes any size."""
     qualities: Mapping[str, str] = field(default_factory=dict)
     """What other generations call its qualities."""
+    classes: bool = False
+    """Whether a picture's price depends on its quality and size."""
 
     def fitted(self, call: Call, body: JSON) -> JSON:
         """The body with size and quality as this generation knows them; each change is reported."""
@@ -36,6 +38,15 @@ class PictureModel:
             body["quality"] = self.qualities[quality]
             call.adjusted.append(Adjustment("quality", f"set to {body['quality']}"))
         return body
+
+    def price_class(self, call: Call) -> str:
+        """What the price of one picture of this call depends on."""
+        if not self.classes:
+            return ""
+        silent = replace(call, adjusted=[])
+        body = self.fitted(silent, self.table.apply(silent))
+        quality, size = (wire.plain(body.get(name)) for name in ("quality", "size"))
+        return f"{quality or 'standard'} {size or '1024x1024'}"
 
     def _fit_ratio(self, call: Call, body: JSON) -> None:
         ratio = wire.plain(body.pop("aspect_ratio", None))
@@ -78,12 +89,14 @@ DALL_E_2 = PictureModel(
     ParameterTable.of("n", "size", "aspect_ratio", "response_format", "user"),
     choices=10,
     sizes=("256x256", "512x512", "1024x1024"),
+    classes=True,
 )
 DALL_E_3 = PictureModel(
     ParameterTable.of("size", "aspect_ratio", "quality", "style", "response_format", "user", n=Rule(maximum=1)),
     choices=1,
     sizes=("1024x1024", "1792x1024", "1024x1792"),
     qualities={"low": "standard", "medium": "standard", "auto": "standard", "high": "hd"},
+    classes=True,
 )
 GPT_IMAGE_1 = PictureModel(
     ParameterTable.of(*NEWER, "user"), choices=10, sizes=WIDE, qualities={"standard": "medium", "hd": "high"}

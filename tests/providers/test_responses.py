@@ -11,10 +11,6 @@ from hypothesis import strategies as st
 from openai.types import ImageModel
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.responses import Response, ResponseStreamEvent
-from openai.types.responses.response_create_params import (
-    ResponseCreateParamsNonStreaming,
-    ResponseCreateParamsStreaming,
-)
 from openai.types.shared.responses_model import ResponsesModel
 from pydantic import TypeAdapter
 
@@ -24,11 +20,10 @@ from connections.providers.errors import ProviderError
 from connections.providers.openai_models import CATALOGUE
 from tests.providers.conftest import GOLDEN, make
 from tests.providers.test_contract import JSON, hostile
+from tests.upstream.responses import accept
 
 pytestmark = pytest.mark.proves(kind="openai", mode="chat", by="official SDK")
 HELLO = [{"role": "user", "content": "Hello"}]
-WHOLE = TypeAdapter(ResponseCreateParamsNonStreaming)
-STREAMED = TypeAdapter(ResponseCreateParamsStreaming)
 EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
@@ -36,25 +31,6 @@ def sent(name="o3-pro", *, stream=False, options=None, messages=HELLO, **body):
     call = Call(Mode.CHAT, Target(name, options=options or {}), {"messages": messages, **body}, stream=stream)
     outgoing = make("openai").request(call)
     return outgoing.url, json.loads(outgoing.body), list(map(str, call.adjusted))
-
-
-def accept(body: dict[str, Any]) -> None:
-    """What the client's own types say of a request; their lists are read only when walked through."""
-    judge, shape = (STREAMED, ResponseCreateParamsStreaming) if body.get("stream") else (WHOLE, None)
-    assert body.keys() <= (shape or ResponseCreateParamsNonStreaming).__annotations__.keys() | names_of_base()
-    walk(judge.validate_python(body))
-
-
-def names_of_base() -> set[str]:
-    return {name for base in ResponseCreateParamsNonStreaming.__orig_bases__ for name in base.__annotations__}
-
-
-def walk(value: Any) -> None:
-    if isinstance(value, dict):
-        value = value.values()
-    if not isinstance(value, str | bytes | int | float | None):
-        for item in value:
-            walk(item)
 
 
 def golden_call() -> Call:

@@ -34,6 +34,7 @@ from tests.upstream.llamacpp import LlamaCpp
 from tests.upstream.oauth import Guarded, OAuth
 from tests.upstream.openai import OpenAI, Refused
 from tests.upstream.replicate import Replicate
+from tests.upstream.responses import Responses
 from tests.upstream.sagemaker import SageMaker
 from tests.upstream.tgi import TGI
 from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
@@ -41,7 +42,7 @@ from tests.upstream.wire import Bill, Event, Plan, Request, Stream, Whole
 KEY = "sk-upstream-canary-7Qe2ZkV9tXw4LmB1"
 DIALECTS = {"openai": OpenAI(), "compatible": Compatible(), "anthropic": Anthropic(), "llamacpp": LlamaCpp()}
 DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
-DIALECTS |= {"databricks": Databricks()}
+DIALECTS |= {"databricks": Databricks(), "responses": Responses()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex()}
 DIALECTS |= {"cohere": Cohere()}
