@@ -134,8 +134,9 @@ _READERS = {Mode.COMPLETION: _text, Mode.IMAGE: _pictures, Mode.EMBEDDING: _vect
 
 def problem(answer: Answer, secrets: Sequence[str]) -> ProviderError:
     """What a status code amounts to, whatever HTTP says; the code of a part before that of the whole."""
-    content = _content(answer.body)
-    codes = [_code(one) for one in content.get("outputs") or [] if isinstance(one, dict)]
+    content = wire.fields(answer.body)
+    parts = content.get("outputs")
+    codes = [_code(one) for one in parts if isinstance(one, dict)] if isinstance(parts, list) else []
     code = next((one for one in codes if one not in {0, SUCCESS}), _code(content))
     status = _status_of(code, answer.status)
     error = problems.named(Answer(status, answer.headers, answer.body), secrets)
@@ -155,13 +156,3 @@ def _code(content: Mapping[str, Any]) -> int:
     status = content.get("status")
     code = status.get("code") if isinstance(status, dict) else None
     return code if isinstance(code, int) else 0
-
-
-def _content(data: bytes) -> JSON:
-    try:
-        content = msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
-    if not isinstance(content, dict):
-        return {}
-    return content if isinstance(content.get("outputs"), list) else {**content, "outputs": []}

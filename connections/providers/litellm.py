@@ -3,11 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from connections.providers import problems, wire
 from connections.providers.bearer import BearerDialect, BearerSettings
-from connections.providers.calls import JSON, Answer, Call, Frame, Mode, ModelInfo, Outgoing, Reply, Steps
+from connections.providers.calls import Answer, Call, Frame, Mode, ModelInfo, Outgoing, Reply, Steps
 from connections.providers.contract import EventReader
 from connections.providers.errors import ProviderError
 from connections.providers.fields import OpenAIUrl, Secret, joined
@@ -84,7 +82,7 @@ class LiteLLM(BearerDialect):
     def listing(self, answer: Answer) -> Steps[list[ModelInfo]]:
         """`/model/info` tells more than the list; not every virtual key may read it."""
         told = yield Outgoing("GET", joined(self.base_url, "model/info"), self._headers)
-        content = _content(told.body) if told.status < 300 else {}
+        content = wire.fields(told.body) if told.status < 300 else {}
         rows = content.get("data")
         found: dict[str, ModelInfo] = {}
         for row in rows if isinstance(rows, list) else ():
@@ -100,17 +98,9 @@ class Chunks(ChunkReader):
         return super().feed(frame)
 
 
-def _content(data: bytes) -> JSON:
-    try:
-        content = msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def _plainly(data: bytes) -> bytes:
     """An error with a code as others have it: a number where it is a status, a name where words tell one."""
-    content = _content(data)
+    content = wire.fields(data)
     error = content.get("error")
     if not isinstance(error, dict):
         return data

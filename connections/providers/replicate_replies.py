@@ -120,11 +120,7 @@ class Text(StreamReader):
             raise problems.unreadable(data, self._secrets) from error
 
     def _failed(self, data: bytes) -> ProviderError:
-        try:
-            content = msgspec.json.decode(data)
-        except (msgspec.DecodeError, ValueError, RecursionError):
-            content = {"detail": data.decode(errors="replace")}
-        said = content.get("detail") if isinstance(content, dict) else None
+        said = wire.fields(data).get("detail") or data.decode(errors="replace")
         return problems.inside({"error": {"message": str(said or "The prediction failed.")}}, self._secrets)
 
     def _chunk(self, text: str, finish: str | None) -> bytes:

@@ -236,13 +236,13 @@ def inside(data: bytes, secrets: Sequence[str]) -> ProviderError:
 
 def _loading_time(data: bytes) -> float | None:
     """How long a model that is still being loaded will take."""
-    seconds = _content(data).get("estimated_time")
+    seconds = wire.fields(data).get("estimated_time")
     return float(seconds) if isinstance(seconds, int | float) and 0 <= seconds <= problems.MAX_RETRY_AFTER else None
 
 
 def _typed(data: bytes) -> tuple[int, bytes] | None:
     """The status that fits an error's type, and its words; a prompt that does not fit is told in words only."""
-    content = _content(data)
+    content = wire.fields(data)
     kind = content.get("error_type")
     status = STATUS_OF.get(kind.lower()) if isinstance(kind, str) else None
     if status is None:
@@ -251,13 +251,5 @@ def _typed(data: bytes) -> tuple[int, bytes] | None:
     return status, wire.encode({"error": {"message": str(content.get("error") or ""), "code": code}})
 
 
-def _content(data: bytes) -> Mapping[str, Any]:
-    try:
-        content = msgspec.json.decode(data)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
 def says_error(data: bytes) -> bool:
-    return bool(_content(data).get("error"))
+    return bool(wire.fields(data).get("error"))

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from connections.providers import problems
-from connections.providers.calls import Usage
+from connections.providers.calls import JSON, Usage
 
 T = TypeVar("T")
 
@@ -25,6 +25,15 @@ def decode(decoder: msgspec.json.Decoder[T], data: bytes, secrets: Sequence[str]
         return decoder.decode(data)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise problems.unreadable(data, secrets) from error
+
+
+def fields(data: bytes) -> JSON:
+    """The object that some bytes are; none where they are something else, such as a proxy's error page."""
+    try:
+        content = msgspec.json.decode(data)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def plain(value: Any) -> Any:
