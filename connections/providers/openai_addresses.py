@@ -31,7 +31,7 @@ class Row:
     retired: Retired | None = None
 
     def settings(self) -> type[BearerSettings]:
-        address = own_address(self.home) if self.home else _archived_address()
+        address = own_address(self.home) if self.home else archived_address()
         key = setting("API key", help=f"Begins with {self.key}." if self.key else "As it was given out.", min_length=1)
         url = Url if self.bare else OpenAIUrl
         return create_model("Settings", __base__=BearerSettings, api_key=(Secret, key), base_url=(url, address))
@@ -42,7 +42,7 @@ class Row:
         return type(self.label, (BearerDialect,), {**shown, **told, "mark": self.kind, "Settings": self.settings()})
 
 
-def _archived_address() -> Any:
+def archived_address() -> Any:
     return setting(
         "Base URL",
         help="Of an endpoint that still speaks this service's dialect: the service itself is switched off.",
