@@ -1,6 +1,7 @@
 """AI21: Jamba chats in OpenAI's dialect, and the completions of its retired Jurassic models."""
 
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -65,7 +66,7 @@ class AI21(BearerDialect):
     def request(self, call: Call) -> Outgoing:
         if call.mode is not Mode.COMPLETION:
             return super().request(call)
-        url = joined(self.base_url, f"{call.target.upstream_id}/complete")
+        url = joined(self.base_url, f"{quote(call.target.upstream_id, safe='')}/complete")
         return Outgoing("POST", url, self._headers, wire.encode(_complete(call)))
 
     def body(self, call: Call) -> JSON:

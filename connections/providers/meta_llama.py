@@ -169,14 +169,14 @@ class Events(StreamReader):
         begins = delta.get("id") or function.get("name")
         self._place = max(self._place + (1 if begins else 0), 0)
         told = {name: function[name] for name in ("name", "arguments") if isinstance(function.get(name), str)}
-        head: JSON = {"id": delta.get("id") or f"call_{self._place}", "type": "function"} if begins else {}
+        head = {"id": delta.get("id") or f"call_{self._place}", "type": "function"} if begins else {}
         return {"index": self._place, **head, "function": told}
 
     def _count(self, event: _Event) -> Sequence[bytes]:
         self.usage = _usage(event.metrics)
         if not self._wants_usage:
             return ()
-        head = {"id": self._id, "object": "chat.completion.chunk", "model": self.model, "choices": []}
+        head: JSON = {"id": self._id, "object": "chat.completion.chunk", "model": self.model, "choices": []}
         return (wire.encode({**head, "usage": self.usage.as_openai()}),)
 
     def _chunk(self, delta: JSON, finish: str | None) -> bytes:
