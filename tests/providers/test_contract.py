@@ -35,6 +35,8 @@ from tests.providers.conftest import (
 )
 
 KINDS = list(registry.providers())
+LENDERS = {lender for kind in registry.providers().values() for lender in kind.Settings.lender_kinds().values()}
+"""Kinds whose connections lend what they hold to others; they need no models."""
 SECRETIVE = re.compile("key|token|secret|password", re.IGNORECASE)
 TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
 SAMPLES: dict[str, Any] = {
@@ -99,6 +101,7 @@ def test_the_gallery_can_show_it(provider):
 
     assert kind.label
     assert kind.summary
+    assert kind.modes or kind.kind in LENDERS
     assert kind.group in GROUPS
     assert "<svg" in mark.read_text()
     assert "style=" not in mark.read_text()
