@@ -9,7 +9,7 @@ from connections.providers.calls import JSON, Frame, Reply
 from connections.providers.model_families.cohere_chat import finish_of
 from connections.providers.model_families.cohere_usage import usage_of
 from connections.providers.model_families.family import refusal_in
-from connections.providers.shapes import ShapedReader, chat_reply, decoded, mapping, mappings, string
+from connections.providers.shapes import BlockReader, chat_reply, decoded, mapping, mappings, place_of, string
 
 
 def completion(body: bytes, secrets: Sequence[str]) -> Reply:
@@ -54,13 +54,8 @@ def ranked(body: bytes, secrets: Sequence[str]) -> Reply:
     return ranking.reply_of(good, usage)
 
 
-class ChatReader(ShapedReader):
+class ChatReader(BlockReader):
     """A stream of typed events as a stream of chunks."""
-
-    def __init__(self, secrets: Sequence[str], wants_usage: bool) -> None:
-        super().__init__(secrets, wants_usage)
-        self._tools: dict[int, int] = {}
-        self._without_arguments: set[int] = set()
 
     def feed(self, frame: Frame) -> Sequence[bytes]:
         if self._done or frame.data == b"[DONE]":
@@ -74,11 +69,11 @@ class ChatReader(ShapedReader):
             case "tool-plan-delta":
                 return self._text(string(message, "tool_plan"), name="reasoning_content")
             case "tool-call-start":
-                return self._tool(_place(event), mapping(message.get("tool_calls")))
+                return self._tool(place_of(event), mapping(message.get("tool_calls")))
             case "tool-call-delta":
-                return self._arguments(_place(event), mapping(message.get("tool_calls")))
+                return self._tool_goes_on(place_of(event), _arguments(message))
             case "tool-call-end":
-                return self._tool_end(_place(event))
+                return self._tool_ends(place_of(event))
             case "citation-start" if message.get("citations"):
                 return [self._delta(citations=[message["citations"]])]
             case "message-start":
@@ -94,32 +89,10 @@ class ChatReader(ShapedReader):
         thoughts = self._text(string(content, "thinking"), name="reasoning_content")
         return thoughts + self._text(string(content, "text"))
 
-    def _tool(self, place: int, call: Mapping[str, Any]) -> list[bytes]:
-        self._heard = True
-        self._tools[place] = len(self._tools)
+    def _tool(self, block: int, call: Mapping[str, Any]) -> list[bytes]:
         function = mapping(call.get("function"))
-        arguments = string(function, "arguments")
-        if not arguments:
-            self._without_arguments.add(place)
-        made = {"name": string(function, "name"), "arguments": arguments}
-        return self._called(place, {"id": string(call, "id"), "type": "function", "function": made})
-
-    def _arguments(self, place: int, call: Mapping[str, Any]) -> list[bytes]:
-        arguments = string(mapping(call.get("function")), "arguments")
-        if place not in self._tools or not arguments:
-            return []
-        self._without_arguments.discard(place)
-        return self._called(place, {"function": {"arguments": arguments}})
-
-    def _tool_end(self, place: int) -> list[bytes]:
-        """A tool without arguments gets no part of them at all."""
-        if place not in self._without_arguments:
-            return []
-        self._without_arguments.discard(place)
-        return self._called(place, {"function": {"arguments": "{}"}})
-
-    def _called(self, place: int, call: JSON) -> list[bytes]:
-        return [self._delta(tool_calls=[{"index": self._tools[place], **call}])]
+        named = string(call, "id"), string(function, "name")
+        return self._tool_begins(block, *named, string(function, "arguments"))
 
     def _over(self, delta: Mapping[str, Any]) -> list[bytes]:
         self._done = True
@@ -129,7 +102,5 @@ class ChatReader(ShapedReader):
         return self._finish(finish_of(delta.get("finish_reason"), bool(self._tools)))
 
 
-def _place(event: Mapping[str, Any]) -> int:
-    """The number of the tool's call that an event is about."""
-    index = event.get("index")
-    return index if isinstance(index, int) else -1
+def _arguments(message: Mapping[str, Any]) -> str:
+    return string(mapping(mapping(message.get("tool_calls")).get("function")), "arguments")

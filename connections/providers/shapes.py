@@ -111,3 +111,43 @@ class ShapedReader(StreamReader):
         if not self._head:
             self._head = _envelope(PIECE[self.mode], self.model, self._name)
         return self._head
+
+
+class BlockReader(ShapedReader):
+    """The base of readers whose stream numbers its blocks, each a text or the call of a tool."""
+
+    def __init__(self, secrets: Sequence[str], wants_usage: bool) -> None:
+        super().__init__(secrets, wants_usage)
+        self._tools: dict[int, int] = {}
+        """The blocks that are calls, and which call each of them is."""
+        self._without_arguments: set[int] = set()
+
+    def _tool_begins(self, block: int, name: str, called: str, arguments: str = "") -> list[bytes]:
+        """`name`: of this call; `called`: of the tool."""
+        self._heard = True
+        self._tools[block] = len(self._tools)
+        if not arguments:
+            self._without_arguments.add(block)
+        function = {"name": called, "arguments": arguments}
+        return self._called(block, {"id": name, "type": "function", "function": function})
+
+    def _tool_goes_on(self, block: int, arguments: str) -> list[bytes]:
+        if block not in self._tools or not arguments:
+            return []
+        self._without_arguments.discard(block)
+        return self._called(block, {"function": {"arguments": arguments}})
+
+    def _tool_ends(self, block: int) -> list[bytes]:
+        """A tool without arguments gets no part of them at all."""
+        if block not in self._without_arguments:
+            return []
+        return self._tool_goes_on(block, "{}")
+
+    def _called(self, block: int, call: JSON) -> list[bytes]:
+        return [self._delta(tool_calls=[{"index": self._tools[block], **call}])]
+
+
+def place_of(event: Mapping[str, Any], name: str = "index") -> int:
+    """The number of the block that an event is about."""
+    index = event.get(name)
+    return index if isinstance(index, int) else -1

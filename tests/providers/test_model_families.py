@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connections.providers import emulation, errors
-from connections.providers.calls import Call, Frame, Mode, Usage
+from connections.providers.calls import Call, Frame, Mode, Target, Usage
 from connections.providers.errors import ProviderError
 from connections.providers.model_families import BEGINNINGS, FAMILIES, family_of
 from connections.providers.model_families.claude_messages import VERTEX_VERSION, ClaudeMessages
@@ -34,6 +34,7 @@ from tests.providers.test_contract import (
 
 GOLDEN = Path(__file__).parent / "golden_families"
 FAMILY = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
+STREAMING = [family for family in FAMILIES.values() if family.abilities(Target("a-model")).streams]
 
 
 def goldens(pattern: str) -> Any:
@@ -156,6 +157,34 @@ def test_a_stream_cut_before_its_end_is_an_error(family, recorded):
             read(family, recorded, recorded["chunks"][:cut_at])
 
 
+def replaced(value: Any, changes: dict[Any, Any]) -> Any:
+    """The same JSON with these texts in place of others."""
+    if isinstance(value, dict):
+        return {name: replaced(inner, changes) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [replaced(inner, changes) for inner in value]
+    return changes.get(value, value) if isinstance(value, str) else value
+
+
+@goldens("stream*.json")
+def test_a_chunk_may_be_split_anywhere(family, recorded):
+    """However a host cuts the text into chunks, the answer is the same."""
+    if family.mode is not Mode.COMPLETION:
+        return
+    chunks = recorded["chunks"]
+    for place, chunk in enumerate(chunks):
+        for told in family.pieces(chunk):
+            for at in range(1, len(told.text)):
+                halves = [
+                    replaced(chunk, {told.text: told.text[:at], told.reason: None}),
+                    replaced(chunk, {told.text: told.text[at:]}),
+                ]
+                said, events = read(family, recorded, [*chunks[:place], *halves, *chunks[place + 1 :]])
+
+                assert assembled(said)["text"] == recorded["text"]
+                assert events.finish_reason == recorded["finish_reason"]
+
+
 # --- errors ----------------------------------------------------------------------------------------------
 
 
@@ -219,12 +248,10 @@ def test_garbage_raises_nothing_but_provider_errors(family, body):
         assert family.reply(a_call(family), body, []).body
 
 
-@FAMILY
+@pytest.mark.parametrize("family", STREAMING, ids=lambda family: family.name)
 @hostile
 @given(frames=st.lists(GARBAGE, max_size=4))
 def test_a_stream_of_garbage_raises_nothing_but_provider_errors(family, frames):
-    if not family.abilities(a_call(family).target).streams:
-        return
     events = family.events(a_call(family), [])
     with suppress(ProviderError):
         for data in frames:
@@ -285,6 +312,15 @@ def test_the_newest_version_takes_no_sampling():
 
     assert "temperature" not in ClaudeMessages("2026-10-21").body(call)
     assert [*map(str, call.adjusted)][:1] == ["temperature dropped"]
+
+
+def test_counts_of_the_host_stand_in_for_a_message_without_any():
+    body = {"id": "m", "model": "claude-3", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}
+    family = FAMILIES["claude-messages"]
+
+    reply = family.reply(a_call(family), json.dumps(body).encode(), [], Usage(5, 6))
+
+    assert (reply.usage.prompt_tokens, json.loads(reply.body)["usage"]["completion_tokens"]) == (5, 6)
 
 
 @given(st.text("ab<>|", max_size=30), st.lists(st.text("ab<>|", min_size=1, max_size=4), max_size=3), st.data())

@@ -39,7 +39,7 @@ class ClaudeMessages(Family):
         return {"anthropic_version": self._version, **left}
 
     def reply(self, call: Call, body: bytes, secrets: Sequence[str], told: Usage = NOT_TOLD) -> Reply:
-        return anthropic_replies.completion(body, secrets)
+        return anthropic_replies.completion(body, secrets, told)
 
     def events(self, call: Call, secrets: Sequence[str]) -> EventReader:
         return HostedMessageReader(secrets, call.wants_usage)
