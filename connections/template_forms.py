@@ -19,12 +19,7 @@ STARTER: Mapping[str, Any] = {
 }
 """What a page without a template begins with."""
 SAMPLE_CALL = {"messages": [{"role": "user", "content": 'Say "hello" in {{three}} words.'}], "max_tokens": 100}
-KINDS = [
-    ("request", "Request: a call → the JSON that is sent"),
-    ("answer", "Answer: what the endpoint says → text and tokens"),
-    ("stream", "Stream: its events → text and tokens"),
-    ("error", "Error: an answer of status 200 → the error's message"),
-]
+KINDS = [("request", "Request"), ("answer", "Answer"), ("stream", "Stream"), ("error", "Error")]
 FRAMINGS = [
     ("sse", "Server-sent events"),
     ("lines", "One JSON text per line"),
@@ -144,7 +139,7 @@ class TemplateForm(forms.Form):
     )
 
     ANSWER = (*(f"answer_{name}" for name in OF_ANSWER), "error")
-    STREAM = tuple(f"stream_{name}" for name in ("framing", "text", "cumulative", "finish", "end", *READ[2:]))
+    STREAM = tuple(f"stream_{name}" for name in ("framing", "text", "finish", "end", *READ[2:], "cumulative"))
 
     def __init__(
         self, data: QueryDict | None = None, *, stored: Mapping[str, Any] | None = None, proves: bool = True
