@@ -5,6 +5,7 @@ addresses to fetch and programs to run, so they are refused, and no address in a
 """
 
 import base64
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,10 +43,13 @@ FIELDS: Mapping[str, frozenset[str]] = {
     "authorized_user": COMMON | {"client_secret", "refresh_token", "quota_project_id", "account", "scopes"},
 }
 """What the files of each type hold. Anything else is a sign of another sort of file."""
+PROJECTS = frozenset({"project_id", "quota_project_id"})
 NEEDED: Mapping[str, tuple[str, ...]] = {
     "service_account": ("client_email", "private_key"),
     "authorized_user": ("client_id", "client_secret", "refresh_token"),
 }
+PROJECT = re.compile(r"([a-z0-9.-]{1,60}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,20}")
+"""An id, perhaps within a domain, or a number."""
 POINTERS = frozenset(
     {"external_account", "external_account_authorized_user", "impersonated_service_account", "gdch_service_account"}
 )
@@ -157,9 +161,18 @@ def _check_fields(kind: str, content: Mapping[str, Any]) -> None:
         raise ValueError("The JSON's token_uri is not Google's. The key would be sent there, so this is refused.")
     if content.get("universe_domain", "googleapis.com") != "googleapis.com":
         raise ValueError("The JSON is for another universe_domain than googleapis.com, which is not taken.")
-    for name, value in content.items():
-        if isinstance(value, str) and "://" in value and not _is_google(name, value):
-            raise ValueError(f"The JSON's {name} is an address outside Google, which is not taken.")
+    for name in content.keys() - {"private_key"}:
+        _check_value(name, string(content, name))
+
+
+def _check_value(name: str, value: str) -> None:
+    """What stands in addresses and headers holds nothing that could change them."""
+    if not value.isascii() or not value.isprintable():
+        raise ValueError(f"The JSON's {name} has letters that do not belong there.")
+    if name in PROJECTS and value and not PROJECT.fullmatch(value):
+        raise ValueError(f"The JSON's {name} is no project id.")
+    if "://" in value and not _is_google(name, value):
+        raise ValueError(f"The JSON's {name} is an address outside Google, which is not taken.")
 
 
 def _is_google(name: str, value: str) -> bool:

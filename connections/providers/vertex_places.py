@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from connections.providers.google_credentials import PROJECT
 from connections.providers.google_host import in_path
 
 LOCATION = re.compile(r"global|us|eu|[a-z]{2,12}-[a-z]{2,12}[0-9]{1,2}")
-PROJECT = re.compile(r"([a-z0-9.-]{1,60}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,20}")
 REGIONS = frozenset({"us", "eu"})
 PUBLISHERS = ("google", "anthropic")
 
