@@ -10,10 +10,11 @@ from connections.providers.calls import Mode, ModelInfo, Target
 from connections.providers.model_families import FAMILIES, GEO, family_of
 
 ARN = re.compile(r"arn:aws[a-z-]*:(bedrock|sagemaker):(?P<region>[a-z0-9-]*):")
-ROUTERS = (
+OPAQUE = (
     "application-inference-profile/",
     "provisioned-model/",
     "custom-model",
+    "default-prompt-router/",
     "imported-model/",
     "prompt",
     "endpoint/",
@@ -44,7 +45,7 @@ def known_name(target: Target) -> str:
     if not name.startswith("arn:"):
         return name
     path = name.split(":", 5)[-1]
-    return "" if path.startswith(ROUTERS) else path.rpartition("/")[2]
+    return "" if path.startswith(OPAQUE) else path.rpartition("/")[2]
 
 
 def base_name(name: str) -> str:
@@ -139,7 +140,7 @@ def _other(name: str, label: str, mode: Mode, *, can: frozenset[str] = frozenset
 
 SONNET, HAIKU, OPUS = "anthropic.claude-sonnet-5-5", "anthropic.claude-haiku-5-5", "anthropic.claude-opus-5-5"
 NOVA, IMAGE_CORE = "amazon.nova-2-lite-v1:0", "stability.stable-image-core-v1:1"
-LAST_OF_2026 = "2027-03-30"
+ANNOUNCED_END = "2027-03-30"
 """The end that AWS has announced for several models at once."""
 
 CATALOGUE = (
@@ -186,11 +187,11 @@ CATALOGUE = (
     _old("amazon.titan-text-premier-v1:0", "Titan Text Premier", Mode.COMPLETION, instead=NOVA),
     _old("amazon.titan-text-express-v1", "Titan Text Express", Mode.COMPLETION, instead=NOVA),
     _old("amazon.titan-text-lite-v1", "Titan Text Lite", Mode.COMPLETION, instead=NOVA),
-    _old("mistral.mistral-7b-instruct-v0:2", "Mistral 7B", lifecycle="deprecated", ends=LAST_OF_2026),
-    _old("mistral.mixtral-8x7b-instruct-v0:1", "Mixtral 8x7B", lifecycle="deprecated", ends=LAST_OF_2026),
+    _old("mistral.mistral-7b-instruct-v0:2", "Mistral 7B", lifecycle="deprecated", ends=ANNOUNCED_END),
+    _old("mistral.mixtral-8x7b-instruct-v0:1", "Mixtral 8x7B", lifecycle="deprecated", ends=ANNOUNCED_END),
     _old("mistral.mistral-large-2402-v1:0", "Mistral Large 2402", lifecycle="deprecated"),
-    _old("meta.llama3-70b-instruct-v1:0", "Llama 3 70B", lifecycle="deprecated", ends=LAST_OF_2026),
-    _old("meta.llama3-8b-instruct-v1:0", "Llama 3 8B", lifecycle="deprecated", ends=LAST_OF_2026),
+    _old("meta.llama3-70b-instruct-v1:0", "Llama 3 70B", lifecycle="deprecated", ends=ANNOUNCED_END),
+    _old("meta.llama3-8b-instruct-v1:0", "Llama 3 8B", lifecycle="deprecated", ends=ANNOUNCED_END),
     _old("meta.llama2-70b-chat-v1", "Llama 2 70B"),
     _old("meta.llama2-13b-chat-v1", "Llama 2 13B"),
     _old("stability.sd3-large-v1:0", "Stable Diffusion 3 Large", Mode.IMAGE, instead="stability.sd3-5-large-v1:0"),

@@ -38,6 +38,13 @@ def kind_or_404(kind: str) -> type[Provider]:
     return found
 
 
+def kind_with_models_or_404(kind: str) -> type[Provider]:
+    found = kind_or_404(kind)
+    if not found.modes:
+        raise Http404("Connections of this kind have no models.")
+    return found
+
+
 def forms_for(draft: Draft, data: Any = None) -> tuple[ConnectionForm, SettingsForm]:
     options = ConnectionForm(data, initial={"name": draft.kind.label} | draft.options)
     stored = frozenset(draft.secrets)
@@ -93,7 +100,7 @@ def render_credentials(
 @never_cache
 def models(request: PageRequest, kind: str) -> HttpResponse:
     """Tick what the account offers, or type what no list names."""
-    draft = drafts.load(request.session, kind_or_404(kind))
+    draft = drafts.load(request.session, kind_with_models_or_404(kind))
     try:
         account = draft.account
     except SettingsRefused:
@@ -156,7 +163,7 @@ def _typed_models(draft: Draft) -> dict[str, Any]:
 @takes_form
 @never_cache
 def access(request: PageRequest, kind: str) -> HttpResponse:
-    draft = drafts.load(request.session, kind_or_404(kind))
+    draft = drafts.load(request.session, kind_with_models_or_404(kind))
     form = GroupsForm(posted(request), initial={"groups": draft.groups})
     if form.is_valid():
         draft.groups = [group.pk for group in form.cleaned_data["groups"]]

@@ -14,8 +14,10 @@ from connections import services
 from connections.account import SettingsRefused, settle
 from connections.models import Connection, NotLent
 from connections.providers import registry
+from connections.providers.aws import NO_KEYS
 from connections.services import ModelChoice
 from connections.tasks import check_connection
+from connections.views.detail import TABS
 from gateway.snapshot import Snapshot, build
 from playground.catalogue import Choice
 from tests.canary import database_dump, leaks
@@ -164,6 +166,22 @@ def test_the_wizard_of_a_lender_ends_with_its_credentials(show):
     assert ">Access</a>" not in saved
     assert sigv4.SECRET not in saved
     assert Connection.objects.get().kind == "aws_credential"
+
+
+@pytest.mark.parametrize("step", ["models", "access"])
+def test_the_wizard_of_a_lender_has_no_further_steps(show, step):
+    show(f"/connections/new/aws_credential/{step}/", status=404)
+
+
+@pytest.mark.parametrize("tab", [name for name, _ in TABS] + ["connection-delete", "connection-models-add"])
+def test_every_page_of_a_lender_opens(show, lender, tab):
+    assert "Shared keys" in show(reverse(tab, args=[lender.pk]))
+
+
+def test_what_is_missing_is_said_above_the_form(show):
+    typed_in = typed("Bedrock", **REGION, role_seconds=3600, guardrail_version="DRAFT", guardrail_trace="disabled")
+
+    assert NO_KEYS in show("/connections/new/bedrock/", typed_in, status=422)
 
 
 def test_the_form_offers_the_connections_that_can_lend(show, ada, lender):

@@ -205,6 +205,82 @@ def test_an_unused_choice_of_no_tool_sends_no_tools():
     assert "tool_choice sent as no tools" in map(str, call.adjusted)
 
 
+def test_a_choice_of_no_tool_cannot_be_told_once_tools_were_used():
+    used = {"id": "c1", "type": "function", "function": {"name": "now", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "Hi"},
+        {"role": "assistant", "content": None, "tool_calls": [used]},
+        {"role": "tool", "tool_call_id": "c1", "content": "Noon"},
+    ]
+    tools = [{"type": "function", "function": {"name": "now"}}]
+    call = Call(Mode.CHAT, Target(CLAUDE), {"messages": messages, "tools": tools, "tool_choice": "none"})
+
+    body = json.loads(make("bedrock").request(call).body)
+
+    assert [tool["toolSpec"]["name"] for tool in body["toolConfig"]["tools"]] == ["now"]
+    assert "toolChoice" not in body["toolConfig"]
+    assert "tool_choice dropped: the conversation uses tools, so they must be named" in map(str, call.adjusted)
+
+
+@pytest.mark.parametrize(
+    ("name", "effort", "sent", "adjusted"),
+    [
+        (
+            "anthropic.claude-opus-4-5-20251101-v1:0",
+            "high",
+            {"outputConfig": {"effort": "high"}},
+            "sent as effort high",
+        ),
+        (
+            "global.anthropic.claude-opus-5-5",
+            "minimal",
+            {"outputConfig": {"effort": "low"}, "additionalModelRequestFields": {"thinking": {"type": "adaptive"}}},
+            "sent as effort low",
+        ),
+        (
+            "global.anthropic.claude-opus-5-5",
+            "none",
+            {"additionalModelRequestFields": {"thinking": {"type": "disabled"}}},
+            "sent as no thinking",
+        ),
+        (CLAUDE, "high", {}, "dropped"),
+        ("amazon.nova-lite-v1:0", "high", {}, "dropped"),
+        (
+            "amazon.nova-2-lite-v1:0",
+            "none",
+            {"additionalModelRequestFields": {"reasoningConfig": {"type": "disabled"}}},
+            "sent as reasoningConfig disabled",
+        ),
+        ("openai.gpt-oss-120b-1:0", "low", {"additionalModelRequestFields": {"reasoning_effort": "low"}}, ""),
+    ],
+)
+def test_each_family_is_told_to_reason_in_its_own_way(name, effort, sent, adjusted):
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "reasoning_effort": effort}
+    call = Call(Mode.CHAT, Target(name), asked)
+
+    body = json.loads(make("bedrock", guardrail="").request(call).body)
+
+    assert body == {"messages": [{"role": "user", "content": [{"text": "Hi"}]}], **sent}
+    assert list(map(str, call.adjusted)) == ([f"reasoning_effort {adjusted}"] if adjusted else [])
+
+
+def test_thinking_needs_room_in_the_answer():
+    asked = {"messages": [{"role": "user", "content": "Hi"}], "reasoning_effort": "high", "max_tokens": 1500}
+    call = Call(Mode.CHAT, Target("anthropic.claude-sonnet-4-20250514-v1:0"), asked)
+
+    body = json.loads(make("bedrock").request(call).body)
+
+    assert "additionalModelRequestFields" not in body
+    assert "reasoning_effort dropped, as max_tokens leaves no room" in map(str, call.adjusted)
+
+
+def test_the_newest_claude_gets_no_sampling_parameters():
+    table = make("bedrock").parameters_for(Target("us.anthropic.claude-opus-5-5"))
+
+    assert not any(table.takes(name) for name in ("temperature", "top_p", "top_k"))
+    assert make("bedrock").parameters_for(Target(CLAUDE)).takes("temperature")
+
+
 def test_an_image_that_bedrock_cannot_take_is_refused():
     provider = make("bedrock")
     for url, words in (("https://x.test/a.png", "data: URL"), ("data:image/tiff;base64,AAAA", "PNG, JPEG")):
