@@ -10,6 +10,7 @@ from django.core.management import call_command
 from access import keys
 from access.models import EVERYONE, User
 from access.roles import Role, Scope
+from connections.providers import monsterapi, replicate
 from connections.providers.calls import Mode
 from tests.mesh import make_connection, serving
 from tests.upstream.faults import Fault
@@ -20,6 +21,9 @@ CONNECTIONS = {
     "replicate": ("replicate", {STREAMING: Mode.CHAT, SLOW: Mode.CHAT, STUCK: Mode.CHAT}),
     "tgi": ("tgi", {"zephyr": Mode.COMPLETION}),
     "anyscale": ("compatible", {"local-chat": Mode.CHAT}),
+    "clarifai": ("clarifai", {"acme/main/writer": Mode.COMPLETION}),
+    "meta_llama": ("meta_llama", {"Llama-3.3-8B-Instruct": Mode.CHAT}),
+    "monsterapi": ("monsterapi", {"falcon-7b-instruct": Mode.COMPLETION}),
 }
 """By kind: the upstream's dialect that it speaks, and its models."""
 
@@ -30,8 +34,10 @@ def served(django_db_setup, django_db_blocker, upstream_server):
     with django_db_blocker.unblock():
         everyone, _ = Group.objects.get_or_create(name=EVERYONE)
         for kind, (dialect, models) in CONNECTIONS.items():
-            url = upstream_server.url(dialect)
-            make_connection(upstream_server, dialect, models, everyone, name=kind, kind=kind, url=url)
+            settings = {"base_url": upstream_server.url(dialect)}
+            if kind == "monsterapi":
+                settings["process_url"] = settings["base_url"]
+            make_connection(upstream_server, dialect, models, everyone, name=kind, kind=kind, settings=settings)
         owner = User.objects.create_user("caller", role=Role.ANALYST)
         with serving() as running:
             running.key = keys.issue(owner, "suite", scopes=list(Scope.values))[1]
@@ -42,7 +48,9 @@ def served(django_db_setup, django_db_blocker, upstream_server):
 
 
 @pytest.fixture
-def mesh(served, upstream):
+def mesh(served, upstream, monkeypatch):
+    monkeypatch.setattr(replicate, "EVERY", 0.05)
+    monkeypatch.setattr(monsterapi, "EVERY", 0.05)
     return served
 
 
@@ -173,6 +181,53 @@ def test_a_full_queue_is_overload(mesh, upstream):
     answer = mesh.post(CHAT, chat("tgi/zephyr", stream=True))
 
     assert (answer.status, answer.error["type"]) == (503, "overloaded_error")
+
+
+# --- Clarifai, Meta, MonsterAPI --------------------------------------------------------------------------
+
+
+def test_a_chat_becomes_an_input_of_clarifais_own_wire(mesh, upstream):
+    answer = mesh.post(CHAT, chat("clarifai/acme/main/writer", "one", max_tokens=2, stream=True))
+
+    [request] = upstream.requests
+    assert answer.text.split()[:1] == request.json["inputs"][0]["data"]["text"]["raw"].split()[:1]
+    assert "stream answered whole" in answer.headers["x-mesh-adjusted"]
+    row = mesh.usage(answer)
+    assert (row.state, row.completion_tokens, row.estimated) == ("ok", 2, False)
+
+
+def test_a_model_that_is_not_deployed_is_overload_even_under_status_200(mesh, upstream):
+    upstream.always(Fault.status(200, b'{"status": {"code": 21353, "description": "Model is not deployed"}}'))
+
+    answer = mesh.post("/v1/completions", {"model": "clarifai/acme/main/writer", "prompt": "Hi"})
+
+    assert (answer.status, answer.error["type"]) == (503, "overloaded_error")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_metas_metrics_are_the_usage(mesh, upstream, stream):
+    answer = mesh.post(CHAT, chat("meta_llama/Llama-3.3-8B-Instruct", max_tokens=2, stream=stream))
+
+    assert answer.text == "one two "
+    row = mesh.usage(answer)
+    assert (row.prompt_tokens, row.completion_tokens, row.finish_reason, row.estimated) == (3, 2, "length", False)
+
+
+def test_a_stream_of_events_that_ends_early_is_an_error(mesh, upstream):
+    upstream.always(Fault.ends_early(2))
+
+    answer = mesh.post(CHAT, chat("meta_llama/Llama-3.3-8B-Instruct", stream=True))
+
+    assert b"event: error" in answer.body
+    assert b"[DONE]" not in answer.body
+
+
+def test_a_process_is_asked_after_until_its_text_is_there(mesh, upstream):
+    answer = mesh.post("/v1/completions", {"model": "monsterapi/falcon-7b-instruct", "prompt": "one two three"})
+
+    assert answer.json["choices"][0]["text"] == "one two three"
+    number = upstream.requests[0].number
+    assert routes(upstream)[1:] == [f"GET /v1/status/process-{number}"] * 2
 
 
 # --- a retired service -----------------------------------------------------------------------------------

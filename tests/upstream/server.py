@@ -24,6 +24,7 @@ from typing import Any
 from tests.upstream.anthropic import Anthropic
 from tests.upstream.azure import Azure
 from tests.upstream.bedrock import Bedrock
+from tests.upstream.clarifai import Clarifai
 from tests.upstream.cohere import Cohere
 from tests.upstream.compatible import Compatible
 from tests.upstream.databricks import Databricks
@@ -31,8 +32,10 @@ from tests.upstream.faults import MEBIBYTE, Fault
 from tests.upstream.google import Gemini, Vertex
 from tests.upstream.google_identity import GoogleIdentity
 from tests.upstream.llamacpp import LlamaCpp
+from tests.upstream.meta_llama import MetaLlama
 from tests.upstream.oauth import Guarded, OAuth
 from tests.upstream.openai import OpenAI, Refused
+from tests.upstream.processes import Processes
 from tests.upstream.replicate import Replicate
 from tests.upstream.responses import Responses
 from tests.upstream.sagemaker import SageMaker
@@ -44,6 +47,7 @@ DIALECTS = {"openai": OpenAI(), "compatible": Compatible(), "anthropic": Anthrop
 DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
 DIALECTS |= {"databricks": Databricks(), "responses": Responses()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
+DIALECTS |= {"clarifai": Clarifai(), "meta_llama": MetaLlama(), "monsterapi": Processes()}
 DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex()}
 DIALECTS |= {"cohere": Cohere()}
 DIALECTS |= {"bedrock": Bedrock()}
