@@ -73,10 +73,18 @@ def _field(name: str, parameter: Parameter) -> forms.Field:
         return forms.ChoiceField(choices=FORMATS, **common)
     if name == "reasoning_effort":
         return forms.ChoiceField(choices=EFFORTS, **common)
+    return plain_field(name, parameter)
+
+
+def plain_field(name: str, parameter: Parameter) -> forms.Field:
+    """The field for a parameter of any tab, by its kind alone."""
+    common: dict[str, Any] = {"required": False, "label": parameter.label, "help_text": parameter.help}
     if parameter.kind == "number":
         return forms.FloatField(**_number(parameter), **common)
     if parameter.kind == "integer":
         return forms.IntegerField(**_number(parameter), **common)
+    if parameter.kind == "string":
+        return forms.CharField(max_length=10_000, **common)
     return Lines(**common)
 
 
@@ -117,7 +125,7 @@ class SettingsForm(forms.Form):
 
     def _parameter_fields(self, choice: Choice) -> dict[str, forms.Field]:
         taken = choice.parameters
-        fields = {name: _field(name, parameter) for name, parameter in OFFERED.items() if taken.takes(name)}
+        fields = {name: _field(name, parameter) for name, parameter in OFFERED.items() if choice.takes(name)}
         for name, field in fields.items():
             _add_slider(field, OFFERED[name], taken.rules[name])
         if "response_format" in fields:
@@ -127,8 +135,7 @@ class SettingsForm(forms.Form):
     @property
     def refused(self) -> list[str]:
         """The parameters that the chosen model does not take."""
-        taken = self.choice.parameters if self.choice else None
-        return [name for name in OFFERED if taken and not taken.takes(name)]
+        return [name for name in OFFERED if self.choice and not self.choice.takes(name)]
 
     def main_parameters(self) -> list[BoundField]:
         return [self[name] for name in self.fields if name in MAIN]
@@ -137,7 +144,7 @@ class SettingsForm(forms.Form):
         return [self[name] for name in self.fields if name in OFFERED and name not in MAIN]
 
     def more_in_use(self) -> bool:
-        return any(_given(field.value()) or field.errors for field in self.more_parameters())
+        return any(given(field.value()) or field.errors for field in self.more_parameters())
 
     def clean_model(self) -> str:
         if self.choice is None:
@@ -164,7 +171,7 @@ class SettingsForm(forms.Form):
     def kept(self) -> dict[str, Any]:
         """What the conversation remembers of the settings, beside model and system prompt."""
         names = [name for name in self.fields if name in OFFERED or name in ("schema", "stream")]
-        return {name: self.cleaned_data[name] for name in names if _given(self.cleaned_data[name])}
+        return {name: self.cleaned_data[name] for name in names if given(self.cleaned_data[name])}
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -210,18 +217,18 @@ class AskForm(SettingsForm):
         if file.size is None or file.size > LARGEST_PICTURE:
             raise forms.ValidationError("The picture is larger than 4 MB.")
         content = file.read()
-        kind = _picture_type(content)
+        kind = picture_type(content)
         if kind not in PICTURES:
             raise forms.ValidationError("Only PNG, JPEG, WebP and GIF pictures can be sent.")
         return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _given(value: Any) -> bool:
+def given(value: Any) -> bool:
     """Whether a field was filled in; a zero was, a blank and a box without its tick were not."""
     return value is not None and value is not False and value != "" and value != []
 
 
-def _picture_type(content: bytes) -> str:
+def picture_type(content: bytes) -> str:
     """By its first bytes; what the browser says of a file is only a guess."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"

@@ -1,10 +1,12 @@
 from django.urls import path
 
-from playground import views
+from playground import tabs, views
 
 urlpatterns = [
     path("", views.page, name="playground"),
     path("conversations/", views.conversations, name="conversations"),
+    path("tabs/<slug:name>/", tabs.tab, name="playground-tab"),
+    path("tabs/<slug:name>/model", tabs.change_model, name="playground-tab-model"),
     path("<uuid:conversation_id>/", views.page, name="conversation"),
     path("<uuid:conversation_id>/ask", views.ask, name="ask"),
     path("<uuid:conversation_id>/settings", views.change_settings, name="conversation-settings"),

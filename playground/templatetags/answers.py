@@ -24,3 +24,9 @@ def plain(text: str) -> SafeString:
 @register.filter
 def pretty_json(value: Any) -> SafeString:
     return render.coloured(json.dumps(value, indent=2, ensure_ascii=False), "json")
+
+
+@register.filter
+def nearness(value: float) -> int:
+    """A similarity in five steps, for its shade."""
+    return max(0, min(5, round(value * 5)))
