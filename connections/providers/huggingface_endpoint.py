@@ -17,6 +17,7 @@ from connections.providers.contract import NOTHING, Abilities, Auth, EventReader
 from connections.providers.errors import BadReply, Overloaded, ProviderError, RequestRefused
 from connections.providers.fields import Secret, Url
 from connections.providers.parameters import COMMON, ParameterTable
+from connections.providers.prompt_formats import PromptOptions
 from connections.providers.settings import ProviderSettings, setting
 from connections.providers.tei import TEI
 from connections.providers.tgi import TGI
@@ -78,6 +79,7 @@ class HuggingFaceEndpoint(Provider):
             return self
 
     settings: Settings
+    ModelOptions = PromptOptions
 
     def __init__(self, settings: ProviderSettings, lent: Mapping[str, Provider] = NOTHING) -> None:
         super().__init__(settings, lent)

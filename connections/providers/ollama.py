@@ -32,7 +32,8 @@ from connections.providers.ollama_replies import (
 )
 from connections.providers.ollama_requests import chat_fields, one_prompt
 from connections.providers.parameters import ParameterTable, Rule
-from connections.providers.settings import ModelOptions, ProviderSettings, setting
+from connections.providers.prompt_formats import PromptOptions
+from connections.providers.settings import ProviderSettings, setting
 from connections.providers.shapes import mapping, mappings, string
 
 OPTIONS: Mapping[str, str] = {
@@ -100,7 +101,7 @@ class Ollama(Provider):
             pattern=r"^$|^-1$|^[0-9]{1,6}[smh]?$",
         )
 
-    class ModelOptions(ModelOptions):
+    class ModelOptions(PromptOptions):
         num_ctx: int | None = setting(
             "Context (tokens)", default=None, help="In place of the connection's.", ge=512, le=10_000_000
         )

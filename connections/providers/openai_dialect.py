@@ -15,7 +15,8 @@ from connections.providers.fields import joined
 from connections.providers.oauth import AccessToken
 from connections.providers.openai_replies import ChunkReader, completion, packed, vectors
 from connections.providers.parameters import COMMON, ParameterTable, Rule
-from connections.providers.settings import ModelOptions, ProviderSettings, setting
+from connections.providers.prompt_formats import PromptOptions
+from connections.providers.settings import ProviderSettings, setting
 
 PATHS: Mapping[Mode, str] = {
     Mode.CHAT: "chat/completions",
@@ -36,7 +37,7 @@ FOREIGN = frozenset({"top_k", "min_p", "repetition_penalty", "input_type"})
 """Common parameters that OpenAI itself never had."""
 
 
-class DialectOptions(ModelOptions):
+class DialectOptions(PromptOptions):
     """Each replaces what is known of the model."""
 
     drop: list[str] | None = setting(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from connections.providers import errors, prompt_formats
+from connections.providers import errors, prompt_formats, registry
 from connections.providers.calls import Call, Mode, Target
 from connections.providers.prompt_formats import FORMATS, PromptOptions, Turn, guess
 from connections.providers.prompt_table import ASSISTANT, FAMILIES, TASK, Name
@@ -311,3 +311,14 @@ def test_the_option_is_checked():
     assert PromptOptions(prompt_format="vicuna").prompt_format == "vicuna"
     with pytest.raises(ValidationError):
         PromptOptions(prompt_format="{{7*7}}")
+
+
+OF_GOOGLE = {"vertex", "palm"}
+"""Whose models for texts take a conversation as their family says, without a choice."""
+
+
+@pytest.mark.parametrize("kind", [kind for kind, one in registry.providers().items() if Mode.COMPLETION in one.modes])
+def test_every_provider_of_models_for_texts_lets_admins_choose(kind):
+    offered = "prompt_format" in registry.providers()[kind].ModelOptions.model_fields
+
+    assert offered or kind in OF_GOOGLE
