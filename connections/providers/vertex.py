@@ -12,7 +12,7 @@ from connections.providers import vertex_lists, wire
 from connections.providers.bison import ChatBison, TextBison
 from connections.providers.calls import Answer, Call, InThread, Mode, ModelInfo, Outgoing, Steps, Target
 from connections.providers.contract import NOTHING, Auth, Provider
-from connections.providers.errors import KeyRefused, ModelMissing, ProviderError
+from connections.providers.errors import KeyRefused, ModelMissing, ProviderError, RequestRefused
 from connections.providers.fields import HeaderText, Url, joined
 from connections.providers.gemini_families import GeminiChat, GeminiImages
 from connections.providers.gemini_models import FLASH, VERTEX_CATALOGUE, Wire, wire_of
@@ -25,7 +25,9 @@ from connections.providers.imagen import Imagen
 from connections.providers.model_families.claude_messages import VERTEX_VERSION, ClaudeMessages
 from connections.providers.model_families.family import Family
 from connections.providers.settings import ProviderSettings, setting
-from connections.providers.vertex_places import Location, Project, host_of, place_of
+from connections.providers.vertex_open_models import PATH as OPEN_PATH
+from connections.providers.vertex_open_models import OpenModels
+from connections.providers.vertex_places import WITH_THEIR_OWN_DIALECT, Location, Project, host_of, place_of
 
 PAGE, MAX_PAGES = 100, 10
 FAMILIES: Mapping[Wire, GoogleFamily] = {
@@ -37,6 +39,7 @@ FAMILIES: Mapping[Wire, GoogleFamily] = {
     "chat_bison": ChatBison(),
     "text_bison": TextBison(),
 }
+OPEN_MODELS = OpenModels()
 
 
 class Vertex(GoogleHost):
@@ -151,14 +154,22 @@ class Vertex(GoogleHost):
         return self._auth.secrets()
 
     def family(self, target: Target) -> Family:
-        if place_of(target.upstream_id).publisher == "anthropic":
+        publisher = place_of(target.upstream_id).publisher
+        if publisher == "anthropic":
             return self._claude
+        if publisher != "google":
+            return OPEN_MODELS
         return FAMILIES[wire_of(bare_name(target.known_as), target.mode)]
 
     def url(self, call: Call, family: Family) -> str:
+        place = place_of(call.target.upstream_id)
+        if place.publisher in WITH_THEIR_OWN_DIALECT:
+            raise RequestRefused(f"Models of {place.publisher} are not called through Vertex AI here.", status=400)
+        if family is OPEN_MODELS:
+            return joined(self._host, f"{self._parent}/{OPEN_PATH}")
         operation = family.operation(call) if isinstance(family, GoogleFamily) else _raw(call)
         query = "alt=sse" if operation == "streamGenerateContent" else ""
-        return joined(self._host, f"{self._parent}/{place_of(call.target.upstream_id).path}:{operation}", query)
+        return joined(self._host, f"{self._parent}/{place.path}:{operation}", query)
 
     def request(self, call: Call) -> Outgoing:
         outgoing = super().request(call)

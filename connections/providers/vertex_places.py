@@ -12,7 +12,8 @@ from connections.providers.google_host import in_path
 
 LOCATION = re.compile(r"global|us|eu|[a-z]{2,12}-[a-z]{2,12}[0-9]{1,2}")
 REGIONS = frozenset({"us", "eu"})
-PUBLISHERS = ("google", "anthropic")
+WITH_THEIR_OWN_DIALECT = frozenset({"mistralai", "ai21"})
+"""Publishers whose models we do not speak to here."""
 
 _ENDPOINT = re.compile(r"(?:projects/[^/]+/locations/[^/]+/)?(?:endpoints/)?([0-9]{1,20})")
 _PUBLISHED = re.compile(r"(?:publishers/)?([a-z0-9-]+)/(?:models/)?([^/]+)")

@@ -30,6 +30,7 @@ ON_VERTEX = MODELS | {
     "claude-sonnet-4-6": Mode.CHAT,
     "imagen-3.0-generate-002": Mode.IMAGE,
     "endpoints/1234567890": Mode.CHAT,
+    "meta/llama-3.3-70b-instruct-maas": Mode.CHAT,
 }
 HOSTS = ["gemini", "vertex"]
 TOOLS = [
@@ -211,6 +212,15 @@ def test_claude_speaks_its_own_dialect_on_vertex(mesh, upstream, stream):
     assert answer.text == "one two three"
     assert asked(upstream)[-1].route.endswith("RawPredict" if stream else ":rawPredict")
     assert mesh.usage(answer).cost
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_open_models_are_asked_in_openais_dialect(mesh, upstream, stream):
+    answer = mesh.post(CHAT, chat("vertex/meta/llama-3.3-70b-instruct-maas", stream=stream))
+
+    assert answer.text == "one two three"
+    row = mesh.usage(answer)
+    assert (row.prompt_tokens, row.completion_tokens, row.estimated) == (3, 3, False)
 
 
 def test_an_endpoint_of_the_project_is_called_by_its_number(mesh, upstream):

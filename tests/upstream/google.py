@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from tests.upstream.anthropic import Messages
 from tests.upstream.anthropic import _Answer as ClaudeAnswer
 from tests.upstream.google_identity import TOKEN
-from tests.upstream.openai import Refused, Strict, cut, vector
+from tests.upstream.openai import Chat, OpenAI, Refused, Strict, cut, vector
 from tests.upstream.wire import ABSENT, AS_COUNTED, Bill, Event, Plan, Request, Stream, Whole, dump, pieces, sample, sse
 
 STATUSES = {
@@ -250,6 +250,8 @@ class GoogleHost:
             self.check_proof(request, key)
             if request.method == "GET":
                 return self.list(request)
+            if request.route.endswith("/endpoints/openapi/chat/completions"):
+                return self.open_model(request, plan)
             found = self.route.fullmatch(request.route)
             if found is None or request.method != "POST":
                 raise Refused(404, f"The requested URL {request.route} was not found on this server.")
@@ -271,6 +273,9 @@ class GoogleHost:
 
     def list(self, request: Request) -> Whole:
         raise NotImplementedError
+
+    def open_model(self, request: Request, plan: Plan) -> Whole | Stream:
+        raise Refused(404, "There are none here.")
 
     def answer(self, request: Request, plan: Plan, model: str, operation: str) -> Whole | Stream:
         query = request.path.partition("?")[2]
@@ -364,6 +369,13 @@ class Vertex(GoogleHost):
         if operation == "predict":
             return self._embedded(parsed(PredictTexts, request.body))
         return super().answer(request, plan, model, operation)
+
+    def open_model(self, request: Request, plan: Plan) -> Whole | Stream:
+        """OpenAI's chats; the publisher stands in the model's name."""
+        body = parsed(Chat, request.body)
+        if request.route != f"{self.parent}/endpoints/openapi/chat/completions" or "/" not in body.model:
+            raise Refused(404, "Not found.")
+        return OpenAI()._chat(body, plan)
 
     def _embedded(self, body: PredictTexts) -> Whole:
         size = body.parameters.outputDimensionality or 8
