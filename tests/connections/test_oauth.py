@@ -130,10 +130,24 @@ async def test_a_refused_token_is_renewed_once(upstream, service, exchange):
 async def test_calls_refused_together_cost_one_new_token(upstream, service, exchange):
     calls = exchange(service())
     await calls.ask(a_call())
-    upstream.script(*[Fault.status(401)] * 8)
+    together, renewed = asyncio.Barrier(8), asyncio.Event()
+
+    async def refuse_the_first_token(answering):
+        """Half of the calls learn it after the others have a new token already."""
+        if answering.request.headers.get("authorization", "").endswith("call-1"):
+            if await together.wait() % 2:
+                await renewed.wait()
+            await answering.whole(401, b"{}")
+            return
+        await answering.answer()
+        if answering.request.dialect == "guarded":
+            renewed.set()
+
+    upstream.always(Fault("stale", refuse_the_first_token))
 
     await asyncio.gather(*(calls.ask(a_call()) for _ in range(8)))
 
+    assert tokens(upstream)[:10] == ["-"] + ["call-1"] * 9
     assert tokens(upstream).count("-") == 2
 
 
