@@ -33,6 +33,7 @@ from tests.upstream.google import Gemini, Vertex
 from tests.upstream.google_identity import GoogleIdentity
 from tests.upstream.llamacpp import LlamaCpp
 from tests.upstream.meta_llama import MetaLlama
+from tests.upstream.mistral import Mistral
 from tests.upstream.oauth import Guarded, OAuth
 from tests.upstream.openai import OpenAI, Refused
 from tests.upstream.processes import Processes
@@ -48,7 +49,7 @@ DIALECTS |= {"oauth": OAuth(), "guarded": Guarded(), "azure": Azure()}
 DIALECTS |= {"databricks": Databricks(), "responses": Responses()}
 DIALECTS |= {"replicate": Replicate(), "tgi": TGI()}
 DIALECTS |= {"clarifai": Clarifai(), "meta_llama": MetaLlama(), "monsterapi": Processes()}
-DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex()}
+DIALECTS |= {"google_identity": GoogleIdentity(), "gemini": Gemini(), "vertex": Vertex(), "mistral": Mistral()}
 DIALECTS |= {"cohere": Cohere()}
 DIALECTS |= {"bedrock": Bedrock()}
 DIALECTS |= {"sagemaker": SageMaker()}
