@@ -32,6 +32,8 @@ PARAMETERS = ParameterTable.of(
 SAMPLING = ("temperature", "top_p", "top_k")
 TIERS = frozenset({"default", "flex", "priority"})
 IMAGES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
+FIRST_TURN = "(The conversation begins.)"
+"""Bedrock refuses conversations in which the model speaks first."""
 THINKING_LENGTH = 8192
 """What an answer may have where the model is to think and the caller names no length."""
 NOVA_EFFORTS: Mapping[str, str] = {"minimal": "low", "low": "low", "medium": "medium"}
@@ -96,6 +98,9 @@ class _Translation:
         if system and (not turns or not self.traits.system):
             turns, system = _with_system(turns, system), []
             self._report("messages", "changed: system text sent as the user's")
+        if turns and turns[0]["role"] != "user":
+            turns = [{"role": "user", "content": [{"text": FIRST_TURN}]}, *turns]
+            self._report("messages", "changed: a turn of the user put in front")
         self.made["messages"] = turns
         if system:
             self.made["system"] = system
@@ -302,9 +307,9 @@ def _blocks(message: JSON) -> list[JSON]:
 
 
 def _parts(content: Any) -> list[JSON]:
-    """Empty texts are left out: they are refused."""
+    """Blank texts are left out: they are refused."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    told = [part for part in parts if part.get("type") != "text" or part.get("text")]
+    told = [part for part in parts if part.get("type") != "text" or part.get("text", "").strip()]
     return [block for part in told for block in (_part(part), *_cache_point(part))]
 
 

@@ -11,6 +11,7 @@ from connections.providers.calls import Frame, Framing
 from connections.providers.errors import BadReply
 
 MAX_EVENT = 1024 * 1024
+MAX_HEADERS = 128 * 1024
 PRELUDE = 12
 """Bytes before a binary message's headers: its length, theirs, a checksum."""
 VALUES: Mapping[int, int] = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
@@ -133,9 +134,10 @@ class EventStream:
         size, headers, checksum = unpack_from(">III", self._pending)
         if crc32(self._pending[:8]) != checksum:
             raise BadReply("The provider sent a stream message with a wrong checksum.")
-        if not PRELUDE + headers + 4 <= size:
+        payload = size - PRELUDE - headers - 4
+        if payload < 0 or headers > MAX_HEADERS:
             raise BadReply("The provider sent a stream message with a wrong length.")
-        _check_size(size)
+        _check_size(payload)
         return int(size)
 
 

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connections.providers.bedrock import USE_A_PROFILE
@@ -281,6 +283,16 @@ def test_the_newest_claude_gets_no_sampling_parameters():
     assert make("bedrock").parameters_for(Target(CLAUDE)).takes("temperature")
 
 
+def test_a_model_that_speaks_first_is_given_a_turn_to_answer():
+    messages = [{"role": "assistant", "content": "Welcome!"}, {"role": "user", "content": "Hi"}]
+    call = Call(Mode.CHAT, Target(CLAUDE), {"messages": messages})
+
+    body = json.loads(make("bedrock").request(call).body)
+
+    assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+    assert "messages changed: a turn of the user put in front" in map(str, call.adjusted)
+
+
 def test_an_image_that_bedrock_cannot_take_is_refused():
     provider = make("bedrock")
     for url, words in (("https://x.test/a.png", "data: URL"), ("data:image/tiff;base64,AAAA", "PNG, JPEG")):
@@ -307,6 +319,45 @@ def test_aws_own_description_takes_our_requests(path):
 
     assert complaints("bedrock-runtime", name, body, modelId=target.upstream_id) == ""
     assert operation("bedrock-runtime", name).http["requestUri"].endswith(outgoing.url.rpartition("/")[2])
+
+
+TEXT = st.text(min_size=0, max_size=5)
+TURN = st.one_of(
+    st.fixed_dictionaries({"role": st.sampled_from(["system", "developer", "user", "assistant"]), "content": TEXT}),
+    st.fixed_dictionaries(
+        {"role": st.just("user"), "content": st.lists(st.fixed_dictionaries({"type": st.just("text"), "text": TEXT}))}
+    ),
+    st.fixed_dictionaries(
+        {
+            "role": st.just("assistant"),
+            "content": st.none() | TEXT,
+            "tool_calls": st.lists(
+                st.fixed_dictionaries(
+                    {"id": TEXT, "function": st.just({"name": "now", "arguments": '{"a": [1.5, null]}'})}
+                ),
+                min_size=1,
+                max_size=2,
+            ),
+        }
+    ),
+    st.fixed_dictionaries({"role": st.just("tool"), "tool_call_id": TEXT, "content": TEXT}),
+)
+
+
+@pytest.mark.proves(kind="bedrock", mode="chat", by="official schema")
+@settings(max_examples=60, deadline=None)
+@given(messages=st.lists(TURN, max_size=6), name=st.sampled_from([CLAUDE, "mistral.mistral-7b-instruct-v0:2"]))
+def test_whatever_the_conversation_aws_own_description_takes_it(messages, name):
+    last = {"role": "user", "content": "Go on."}
+    call = Call(Mode.CHAT, Target(name), {"messages": [*messages, last]})
+
+    body = json.loads(make("bedrock").request(call).body)
+
+    roles = [turn["role"] for turn in body["messages"]]
+    assert complaints("bedrock-runtime", "Converse", body, modelId=name) == ""
+    assert roles == ["user" if place % 2 == 0 else "assistant" for place in range(len(roles))]
+    blocks = [block for turn in body["messages"] for block in turn["content"]] + body.get("system", [])
+    assert all(block.get("text", "-").strip() for block in blocks)
 
 
 @pytest.mark.proves(kind="bedrock", mode="chat", by="official schema")

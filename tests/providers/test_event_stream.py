@@ -117,7 +117,14 @@ def test_headers_that_cannot_be_read_are_a_bad_reply(headers):
 def test_lengths_that_make_no_sense_are_refused_at_once():
     from zlib import crc32
 
-    for size, headers in ((15, 0), (0, 0), (40, 30), (MAX_EVENT + 1, 0), (2**32 - 1, 2**32 - 1)):
+    for size, headers in (
+        (15, 0),
+        (0, 0),
+        (40, 30),
+        (MAX_EVENT + 17, 0),
+        (MAX_EVENT, 2**17 + 1),
+        (2**32 - 1, 2**32 - 1),
+    ):
         head = struct.pack(">II", size, headers)
         with pytest.raises(BadReply):
             read([head + struct.pack(">I", crc32(head))])

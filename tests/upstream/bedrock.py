@@ -178,7 +178,7 @@ def _rule_broken(body: dict[str, Any]) -> str:
         return "A conversation must start with a user message."
     if any(one == next_one for one, next_one in pairwise(roles)):
         return "A conversation must alternate between user and assistant roles."
-    if any(block.get("text") == "" for block in [*blocks, *body.get("system", [])]):
+    if any(not block.get("text", "-").strip() for block in [*blocks, *body.get("system", [])]):
         return "The text field in the ContentBlock object is blank."
     if any("toolUse" in block or "toolResult" in block for block in blocks) and "toolConfig" not in body:
         return "The toolConfig field must be defined when using toolUse and toolResult content blocks."
