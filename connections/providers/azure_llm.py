@@ -102,7 +102,7 @@ class AzureLLM(OpenAIDialect):
             help="Switch off for endpoints that refuse stream_options; tokens of streams may be estimated then.",
             advanced=True,
         )
-        headers: Headers = setting(
+        extra_headers: Headers = setting(
             "Extra headers", default={}, help="Shown to connection admins: no secrets here.", target=True, advanced=True
         )
         secret_headers: SecretHeaders = setting(
@@ -140,7 +140,7 @@ class AzureLLM(OpenAIDialect):
 
     def extra_headers(self) -> Mapping[str, str]:
         wish = self.settings.extra_parameters
-        return {**self.settings.headers, **({"extra-parameters": wish} if wish else {})}
+        return {**self.settings.extra_headers, **({"extra-parameters": wish} if wish else {})}
 
     def url_of(self, call: Call) -> str:
         options = self.knowledge_of(call.target).options

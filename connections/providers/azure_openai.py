@@ -95,7 +95,7 @@ class AzureOpenAI(OpenAIFamily):
         header_name: HeaderName = setting(
             "Header of the key", default="api-key", help="Gateways may read another.", target=True, advanced=True
         )
-        headers: Headers = setting(
+        extra_headers: Headers = setting(
             "Extra headers", default={}, help="Shown to connection admins: no secrets here.", target=True, advanced=True
         )
         secret_headers: SecretHeaders = setting(
@@ -176,7 +176,7 @@ class AzureOpenAI(OpenAIFamily):
                 return StaticHeaders(headers)
 
     def extra_headers(self) -> Mapping[str, str]:
-        return self.settings.headers
+        return self.settings.extra_headers
 
     def headers_of(self, call: Call) -> Mapping[str, str]:
         name = self.settings.correlation_header

@@ -236,8 +236,11 @@ def test_a_header_that_is_ours_or_none_is_refused(line):
     taking = [kind for kind in registry.providers().values() if "extra_headers" in kind.Settings.model_fields]
     assert taking
     for kind in taking:
+        filled = golden(kind.kind, "settings.json")
+        secret = {name: filled.pop(name) for name in kind.Settings.secret_names() if name in filled}
+        name, _, value = line.partition(": ")
         with pytest.raises(SettingsRefused) as refusal:
-            settle(kind, {"base_url": URL, "extra_headers": line}, {})
+            settle(kind, {**filled, "extra_headers": {name: value} if value else line}, secret)
         assert list(refusal.value.message_dict) == ["extra_headers"]
 
 
