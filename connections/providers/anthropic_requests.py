@@ -3,11 +3,18 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from connections.providers import wire
 from connections.providers.anthropic_models import Quirks
 from connections.providers.calls import JSON, Adjustment, Call
+from connections.providers.conversation import (
+    arguments_of,
+    data_of,
+    described,
+    function_of,
+    name_of,
+    schema_of,
+    unknown_part,
+)
 from connections.providers.errors import RequestRefused
 from connections.providers.parameters import ParameterTable, Rule
 
@@ -248,8 +255,8 @@ def _part(part: JSON) -> JSON:
             return _text_block(part.get("refusal") or "-")
         case "image_url":
             return {"type": "image", "source": _image_source(part["image_url"]["url"]), **_caching(part)}
-        case kind:
-            raise RequestRefused(f"This model takes no content of type {kind}.", status=400)
+        case _:
+            raise unknown_part(part)
 
 
 def _text_block(text: str) -> JSON:
@@ -263,32 +270,21 @@ def _caching(part: JSON) -> JSON:
 def _image_source(url: str) -> JSON:
     if not url.startswith("data:"):
         return {"type": "url", "url": url}
-    kind, comma, data = url.removeprefix("data:").partition(",")
-    if not comma or not kind.endswith(";base64"):
-        raise RequestRefused("An image in a data: URL must be encoded in base64.", status=400)
-    return {"type": "base64", "media_type": kind.removesuffix(";base64").partition(";")[0], "data": data}
+    kind, data = data_of(url)
+    return {"type": "base64", "media_type": kind, "data": data}
 
 
 # --- tools -----------------------------------------------------------------------------------------------
 
 
 def _tool_use(call: JSON) -> JSON:
-    function = call.get("function") or {}
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    made = {"type": "tool_use", "id": call.get("id", ""), "name": function.get("name", "")}
-    return {**made, "input": arguments if isinstance(arguments, dict) else {"value": arguments}}
+    return {"type": "tool_use", "id": call.get("id", ""), "name": name_of(call), "input": arguments_of(call)}
 
 
 def _tool(tool: JSON) -> JSON:
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        raise RequestRefused("This model takes only tools of type function.", status=400)
-    described = {"description": function["description"]} if function.get("description") else {}
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    return {"name": function["name"], **described, "input_schema": schema, **_caching(tool)}
+    function = function_of(tool)
+    told = {"name": function["name"], **described(function), "input_schema": schema_of(function)}
+    return {**told, **_caching(tool)}
 
 
 def _tool_choice(choice: Any) -> JSON:

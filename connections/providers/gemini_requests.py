@@ -5,10 +5,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
-
 from connections.providers import gemini_tool_ids, images, wire
 from connections.providers.calls import JSON, Adjustment, Call
+from connections.providers.conversation import (
+    arguments_of,
+    data_of,
+    described,
+    function_of,
+    name_of,
+    parts_of,
+    unknown_part,
+)
 from connections.providers.errors import RequestRefused
 from connections.providers.gemini_models import always_thinks, thinking_of
 from connections.providers.parameters import ParameterTable, Rule
@@ -37,6 +44,8 @@ CHAT = ParameterTable.of(
     frequency_penalty=Rule("frequencyPenalty"),
     n=Rule("candidateCount"),
 )
+WITHOUT_THINKING = CHAT.without("reasoning_effort", "thinkingConfig")
+"""For models of the first generations."""
 IMAGE = ParameterTable.of("aspect_ratio", "seed", "size", "safetySettings")
 SENT_AS_THEY_ARE = (
     *("temperature", "topP", "topK", "maxOutputTokens", "seed", "presencePenalty", "frequencyPenalty"),
@@ -156,10 +165,8 @@ class _Translation:
         match thinking_of(self.name):
             case "level":
                 self._level(effort)
-            case "budget":
-                self._budget(effort)
             case _:
-                self._report("reasoning_effort", "dropped")
+                self._budget(effort)
 
     def _level(self, effort: str) -> None:
         """These models cannot do without thinking: the least is what comes nearest to none."""
@@ -227,7 +234,7 @@ def _name(call: JSON) -> str:
 
 def _tool_calls(calls: list[JSON], *, strict: bool) -> list[JSON]:
     """Of calls made together, the first carries the signature."""
-    parts = [{"functionCall": _function_call(call.get("function") or {})} for call in calls]
+    parts = [{"functionCall": {"name": name_of(call), "args": arguments_of(call)}} for call in calls]
     for call, part in zip(calls, parts, strict=True):
         if signature := gemini_tool_ids.signature_in(call.get("id", "")):
             part["thoughtSignature"] = signature  # type: ignore[assignment]
@@ -236,21 +243,9 @@ def _tool_calls(calls: list[JSON], *, strict: bool) -> list[JSON]:
     return parts
 
 
-def _function_call(function: Mapping[str, Any]) -> JSON:
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    return {
-        "name": function.get("name", ""),
-        "args": arguments if isinstance(arguments, dict) else {"value": arguments},
-    }
-
-
 def _parts(content: Any) -> list[JSON]:
     """Empty texts are left out: they are refused."""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    return [_part(part) for part in parts if part.get("type") != "text" or part.get("text")]
+    return [_part(part) for part in parts_of(content)]
 
 
 def _part(part: JSON) -> JSON:
@@ -261,18 +256,16 @@ def _part(part: JSON) -> JSON:
             return {"text": part.get("refusal") or "-"}
         case "image_url":
             return _picture(part["image_url"]["url"])
-        case kind:
-            raise RequestRefused(f"This model takes no content of type {kind}.", status=400)
+        case _:
+            raise unknown_part(part)
 
 
 def _picture(url: str) -> JSON:
     if not url.startswith("data:"):
         kind = mimetypes.guess_type(urlsplit(url).path)[0] or UNKNOWN_IMAGE
         return {"fileData": {"mimeType": kind, "fileUri": url}}
-    kind, comma, data = url.removeprefix("data:").partition(",")
-    if not comma or not kind.endswith(";base64"):
-        raise RequestRefused("An image in a data: URL must be encoded in base64.", status=400)
-    return {"inlineData": {"mimeType": kind.removesuffix(";base64").partition(";")[0], "data": data}}
+    kind, data = data_of(url)
+    return {"inlineData": {"mimeType": kind, "data": data}}
 
 
 def _text(content: Any) -> str:
@@ -283,12 +276,9 @@ def _text(content: Any) -> str:
 
 
 def _declaration(tool: JSON) -> JSON:
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        raise RequestRefused("This model takes only tools of type function.", status=400)
-    described = {"description": function["description"]} if function.get("description") else {}
+    function = function_of(tool)
     schema = {"parametersJsonSchema": function["parameters"]} if function.get("parameters") else {}
-    return {"name": function["name"], **described, **schema}
+    return {"name": function["name"], **described(function), **schema}
 
 
 def _calling(choice: Any) -> JSON:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
 
-import msgspec
 from pydantic import SecretStr, model_validator
 
 from connections.providers import problems, shapes, wire
@@ -22,7 +21,8 @@ from connections.providers.calls import (
     Usage,
 )
 from connections.providers.contract import ONE_CHOICE, Abilities, Auth, EventReader, Provider, StaticHeaders
-from connections.providers.errors import ProviderError, RequestRefused
+from connections.providers.conversation import arguments_of, name_of
+from connections.providers.errors import ProviderError
 from connections.providers.fields import HeaderName, Secret, Url, joined
 from connections.providers.parameters import ParameterTable
 from connections.providers.prompt_formats import turns
@@ -191,12 +191,7 @@ def _message(message: JSON) -> JSON:
 
 
 def _called(call: JSON) -> JSON:
-    function = call.get("function") or {}
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    return {"type": "tool_call", "id": call.get("id", ""), "name": function.get("name", ""), "args": arguments}
+    return {"type": "tool_call", "id": call.get("id", ""), "name": name_of(call), "args": arguments_of(call)}
 
 
 # --- what is answered ------------------------------------------------------------------------------------

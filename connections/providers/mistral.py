@@ -9,6 +9,7 @@ from typing import Any
 from connections.providers import wire
 from connections.providers.bearer import BearerDialect, BearerSettings, own_address
 from connections.providers.calls import JSON, Adjustment, Answer, Call, Mode, ModelInfo, Target
+from connections.providers.conversation import function_of
 from connections.providers.errors import ModelMissing, ProviderError, RequestRefused
 from connections.providers.fields import OpenAIUrl
 from connections.providers.mistral_models import CATALOGUE, LEGACY, known
@@ -122,9 +123,7 @@ def _mend_tools(call: Call, body: JSON) -> None:
 
 def _tool(tool: JSON) -> JSON:
     """Its parameters are never left out."""
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        raise RequestRefused("This model takes only tools of type function.", status=400)
+    function = function_of(tool)
     return {"type": "function", "function": {"parameters": {"type": "object", "properties": {}}, **function}}
 
 

@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
-
 from connections.providers.calls import JSON, Adjustment, Call
+from connections.providers.conversation import arguments_of, name_of
 from connections.providers.errors import RequestRefused
 from connections.providers.shapes import string
 
@@ -55,13 +54,8 @@ def _message(message: JSON, names: dict[str, str]) -> JSON:
 
 
 def _tool_call(call: JSON, names: dict[str, str]) -> JSON:
-    function = call.get("function") or {}
-    names[call.get("id", "")] = function.get("name", "")
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    return {"function": {"name": function.get("name", ""), "arguments": arguments}}
+    names[call.get("id", "")] = name_of(call)
+    return {"function": {"name": name_of(call), "arguments": arguments_of(call)}}
 
 
 def _text(content: Any) -> str:

@@ -7,7 +7,17 @@ import msgspec
 
 from connections.providers import problems, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Reply, Usage
-from connections.providers.errors import RequestRefused
+from connections.providers.conversation import (
+    arguments_of,
+    data_of,
+    described,
+    function_of,
+    name_of,
+    parts_of,
+    schema_of,
+    text_of,
+    unknown_part,
+)
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.shapes import ShapedReader, chat_reply
 
@@ -41,7 +51,7 @@ def body_of(call: Call) -> JSON:
 
 def turns_of(messages: Iterable[JSON]) -> list[JSON]:
     """All system text first, then user and assistant in turn: neighbours of one role are one."""
-    system = [_text(message.get("content")) for message in messages if message["role"] in {"system", "developer"}]
+    system = [text_of(message.get("content")) for message in messages if message["role"] in {"system", "developer"}]
     turns: list[JSON] = []
     for message in messages:
         if message["role"] in {"system", "developer"}:
@@ -66,15 +76,11 @@ def _plainest(turn: JSON) -> JSON:
 
 def _items(message: JSON) -> list[JSON]:
     if message["role"] == "tool":
-        told = [{"type": "text", "text": _text(message.get("content"))}]
+        told = [{"type": "text", "text": text_of(message.get("content"))}]
         result = {"tool_use_id": message.get("tool_call_id", ""), "name": message.get("name") or "tool"}
         return [{"type": "tool_results", "tool_results": {**result, "content": told}}]
-    return _parts(message.get("content")) + [_tool_use(call) for call in message.get("tool_calls") or []]
-
-
-def _parts(content: Any) -> list[JSON]:
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    return [_part(part) for part in parts if part.get("type") != "text" or part.get("text")]
+    said = [_part(part) for part in parts_of(message.get("content"))]
+    return said + [_tool_use(call) for call in message.get("tool_calls") or []]
 
 
 def _part(part: JSON) -> JSON:
@@ -82,33 +88,21 @@ def _part(part: JSON) -> JSON:
         case "text":
             return {"type": "text", "text": part["text"]}
         case "image_url":
-            kind, _, data = part["image_url"]["url"].removeprefix("data:").partition(";base64,")
+            kind, data = data_of(part["image_url"]["url"])
             return {"type": "image", "details": {"type": "base64", "content": data, "content_type": kind}}
-        case kind:
-            raise RequestRefused(f"This model takes no content of type {kind}.", status=400)
-
-
-def _text(content: Any) -> str:
-    return "\n\n".join(item["text"] for item in _parts(content) if item["type"] == "text")
+        case _:
+            raise unknown_part(part)
 
 
 def _tool_use(call: JSON) -> JSON:
-    function = call.get("function") or {}
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    used = {"tool_use_id": call.get("id", ""), "name": function.get("name", ""), "input": arguments}
+    used = {"tool_use_id": call.get("id", ""), "name": name_of(call), "input": arguments_of(call)}
     return {"type": "tool_use", "tool_use": used}
 
 
 def _tool(tool: JSON) -> JSON:
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        raise RequestRefused("This model takes only tools of type function.", status=400)
-    described = {"description": function["description"]} if function.get("description") else {}
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    return {"tool_spec": {"type": "generic", "name": function["name"], **described, "input_schema": schema}}
+    function = function_of(tool)
+    told = {"name": function["name"], **described(function), "input_schema": schema_of(function)}
+    return {"tool_spec": {"type": "generic", **told}}
 
 
 def _choose(call: Call, body: JSON, choice: Any) -> None:

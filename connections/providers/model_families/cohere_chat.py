@@ -10,6 +10,7 @@ from typing import Any
 from connections.providers import problems, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Usage
 from connections.providers.contract import EventReader
+from connections.providers.conversation import arguments_of, function_of, name_of
 from connections.providers.errors import RequestRefused
 from connections.providers.model_families.cohere_text import FAILURES, REASONS, P, one_penalty
 from connections.providers.model_families.cohere_usage import usage_of
@@ -134,18 +135,9 @@ def _results(turns: Sequence[JSON]) -> list[JSON]:
         if turn["role"] == "tool":
             if (call := calls.get(turn.get("tool_call_id"))) is None:
                 raise RequestRefused("A tool's answer names a tool_call_id that no message called.", status=400)
-            function = call.get("function") or {}
-            made = {"name": function.get("name", ""), "parameters": _arguments(function)}
+            made = {"name": name_of(call), "parameters": arguments_of(call)}
             results.append({"call": made, "outputs": [_output(text_in(turn))]})
     return results
-
-
-def _arguments(function: JSON) -> JSON:
-    try:
-        arguments = json.loads(function.get("arguments") or "{}")
-    except ValueError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    return arguments if isinstance(arguments, dict) else {"value": arguments}
 
 
 def _output(text: str) -> JSON:
@@ -176,9 +168,7 @@ def _tools(call: Call, given: JSON, *, asked: bool) -> list[JSON]:
 
 
 def _tool(tool: JSON) -> JSON:
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        raise RequestRefused("This model takes only tools of type function.", status=400)
+    function = function_of(tool)
     schema = function.get("parameters") or {}
     needed = schema.get("required") or []
     definitions = {name: _definition(one, name in needed) for name, one in _properties(schema).items()}
