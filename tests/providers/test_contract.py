@@ -59,17 +59,19 @@ def test_bad_secrets_are_refused_without_being_shown(golden_provider, secret):
     about_settings.bad_secrets_are_refused(golden_provider, (secret,))
 
 
-def recorded(pattern: str) -> list[Any]:
-    found = [(kind, path) for kind in KINDS for path in files(kind, pattern)]
+def recorded(what: str) -> list[Any]:
+    """The golden files of all its modes, also those that it inherits."""
+    modes = [(kind, mode) for kind in KINDS for mode in sorted(registry.providers()[kind].modes)]
+    found = [(kind, path) for kind, mode in modes for path in files(kind, f"{mode}_{what}*.json")]
     return [pytest.param(kind, path, id=f"{kind}-{path.stem}") for kind, path in found]
 
 
-@pytest.mark.parametrize(("kind", "path"), recorded("*_request*.json"))
+@pytest.mark.parametrize(("kind", "path"), recorded("request"))
 def test_the_golden_request_is_made(kind, path):
     requests.golden_request_is_made(golden_of(kind), path)
 
 
-@pytest.mark.parametrize(("kind", "path"), recorded("*_reply*.json"))
+@pytest.mark.parametrize(("kind", "path"), recorded("reply"))
 def test_the_golden_reply_is_read(kind, path):
     replies.golden_reply_is_read(golden_of(kind), path)
 
