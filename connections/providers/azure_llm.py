@@ -15,7 +15,7 @@ from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing,
 from connections.providers.contract import Auth, StaticHeaders
 from connections.providers.entra import EntraSettings, client_token
 from connections.providers.errors import ProviderError, RequestRefused
-from connections.providers.fields import Address, Headers, Secret, SecretHeaders, tidy_address
+from connections.providers.fields import Address, Headers, Secret, SecretHeaders, named_twice, tidy_address
 from connections.providers.openai_dialect import DialectOptions, OpenAIDialect, Quirks
 from connections.providers.openai_family import quirks_if_known
 from connections.providers.settings import setting
@@ -115,6 +115,8 @@ class AzureLLM(OpenAIDialect):
                 raise ValueError(problem)
             if self.sign_in != "entra" and not self.api_key.get_secret_value():
                 raise ValueError("This sign-in needs a key.")
+            if twice := named_twice(self.extra_headers, self.secret_headers, ["api-key", "extra-parameters"]):
+                raise ValueError(f"The header {twice} is set twice.")
             return self
 
     settings: Settings

@@ -15,7 +15,7 @@ from connections.providers.calls import Adjustment, Answer, Call, Frame, Mode, M
 from connections.providers.contract import Auth, EventReader, StaticHeaders
 from connections.providers.entra import EntraSettings, MachineToken, client_token, identity_problem
 from connections.providers.errors import ProviderError, RequestRefused
-from connections.providers.fields import HeaderName, Headers, Secret, SecretHeaders, Url, joined
+from connections.providers.fields import HeaderName, Headers, Secret, SecretHeaders, Url, joined, named_twice
 from connections.providers.openai_dialect import PATHS, Quirks
 from connections.providers.openai_family import OpenAIFamily
 from connections.providers.openai_replies import ChunkReader
@@ -129,6 +129,9 @@ class AzureOpenAI(OpenAIFamily):
                 "entra": self.client_problem() if self.sign_in == "entra" else "",
                 "managed_identity": identity_problem() if self.sign_in == "managed_identity" else "",
             }[self.sign_in]
+            named = (self.header_name if self.sign_in == "key" else "", self.correlation_header)
+            if twice := named_twice(self.extra_headers, self.secret_headers, named):
+                problem = f"The header {twice} is set twice."
             if problem:
                 raise ValueError(problem)
             return self

@@ -13,7 +13,7 @@ from connections.providers import thinking, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, Reply, Target
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
-from connections.providers.fields import HeaderName, Headers, HeaderText, OpenAIUrl, Secret, SecretHeaders
+from connections.providers.fields import HeaderName, Headers, HeaderText, OpenAIUrl, Secret, SecretHeaders, named_twice
 from connections.providers.openai_dialect import OpenAIDialect, Quirks
 from connections.providers.parameters import COMMON, KNOWN, ParameterTable
 from connections.providers.settings import ProviderSettings, setting
@@ -129,6 +129,8 @@ class OpenAICompatible(OpenAIDialect):
                 raise ValueError("This sign-in needs an API key. Without a key choose sign-in none.")
             if self.sign_in == "header" and not self.header_name:
                 raise ValueError("Sign-in by header needs the header's name.")
+            if twice := named_twice(self.extra_headers, self.secret_headers, [self.header_name]):
+                raise ValueError(f"The header {twice} is set twice.")
             if self.sign_in == "basic" and (not self.username or ":" in self.username):
                 raise ValueError("Basic sign-in needs a user name without a colon.")
             return self
@@ -168,8 +170,8 @@ class OpenAICompatible(OpenAIDialect):
         return self.settings.vectors_as_numbers
 
     def abilities(self, target: Target) -> Abilities:
-        settings = self.settings
-        return replace(super().abilities(target), inputs=settings.max_inputs, image_urls=settings.fetches_pictures)
+        able, settings = super().abilities(target), self.settings
+        return replace(able, inputs=min(able.inputs, settings.max_inputs), image_urls=settings.fetches_pictures)
 
     def url_of(self, call: Call) -> str:
         own = self.settings.paths.get(call.mode)

@@ -166,7 +166,8 @@ class Databricks(OpenAIDialect):
         return True
 
     def abilities(self, target: Target) -> Abilities:
-        return replace(super().abilities(target), inputs=MAX_INPUTS)
+        able = super().abilities(target)
+        return replace(able, inputs=min(able.inputs, MAX_INPUTS))
 
     def opening(self, call: Call) -> Steps[Outgoing | Reply]:
         """Most models cannot stream what follows a format: that is asked whole."""

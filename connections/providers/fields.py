@@ -1,6 +1,7 @@
 """Kinds of settings that many providers share, each with a sentence for what is wrong."""
 
 import re
+from collections.abc import Iterable
 from typing import Annotated
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -119,6 +120,12 @@ def _secret_headers(headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
     if not all(plain.values()):
         raise ValueError("Each header needs a value.")
     return headers
+
+
+def named_twice(*groups: Iterable[str]) -> str:
+    """A header's name that stands in more than one of these groups, in whatever case; empty: none does."""
+    names = [name for group in groups for name in group if name]
+    return next((name for place, name in enumerate(names) if name.lower() in map(str.lower, names[:place])), "")
 
 
 def _model_root(url: str) -> str:

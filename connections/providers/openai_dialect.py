@@ -4,12 +4,12 @@ The internal language is this one, so bytes pass through untouched; see `openai_
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from connections.providers import images, problems, ranking, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
-from connections.providers.contract import NOTHING, Auth, EventReader, Provider, StaticHeaders
+from connections.providers.contract import NOTHING, Abilities, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import joined
 from connections.providers.oauth import AccessToken
@@ -48,6 +48,13 @@ class DialectOptions(PromptOptions):
     )
     system_role: Literal["", "system", "developer", "user"] = setting(
         "Role of instructions", default="", help="Empty: what is known of the model."
+    )
+    max_inputs: int | None = setting(
+        "Texts in one request",
+        default=None,
+        help="The most texts that it embeds at once; more are split. Empty: what is known.",
+        ge=1,
+        le=2048,
     )
 
 
@@ -190,6 +197,10 @@ class OpenAIDialect(Provider):
 
     def parameters_for(self, target: Target) -> ParameterTable:
         return self.knowledge_of(target).table
+
+    def abilities(self, target: Target) -> Abilities:
+        able, most = super().abilities(target), self.knowledge_of(target).options.max_inputs
+        return able if most is None else replace(able, inputs=most)
 
     def table_for(self, call: Call) -> ParameterTable:
         """The table for one call, where more than the model decides."""

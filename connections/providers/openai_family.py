@@ -49,6 +49,9 @@ class FamilyOptions(DialectOptions):
     api: Literal["auto", "chat", "responses"] = setting(
         "API", default="auto", help="By which API chats are answered. auto: responses for models that know no other."
     )
+    streams: Literal["auto", "yes", "no"] = setting(
+        "Streams", default="auto", help="no: a stream gets the whole answer in one piece. auto: as known of the model."
+    )
     web_search: bool = setting(
         "Search the web",
         default=False,
@@ -72,9 +75,10 @@ class OpenAIFamily(OpenAIDialect):
     def abilities(self, target: Target) -> Abilities:
         if target.mode is Mode.IMAGE:
             return Abilities(choices=picture_model(target.known_as).choices)
-        if target.known_as.startswith(NO_STREAM):
-            return Abilities(streams=False, choices=1)
-        return super().abilities(target)
+        able, options = super().abilities(target), self.knowledge_of(target).options
+        wish = options.streams if isinstance(options, FamilyOptions) else "auto"
+        silent = wish == "no" or (wish == "auto" and target.known_as.startswith(NO_STREAM))
+        return replace(able, streams=able.streams and not silent)
 
     # --- requests ---
 

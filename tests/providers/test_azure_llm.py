@@ -153,7 +153,7 @@ def test_an_odd_target_uri_of_a_model_is_refused(own):
         for uri in ("", "e.models.ai.azure.com", f"{ML}/../x", f"{ML}/%2E%2e/x", f"{ML}/./v1", f"{ML}/#x", "ftp://x")
     ]
     + [{"target_uri": "https://r.openai.azure.com/"}, {"target_uri": "https://r.models.ai.azure.com@evil.test/"}]
-    + [{"api_key": ""}, {"sign_in": "entra"}, {"extra_parameters": "keep"}],
+    + [{"api_key": ""}, {"sign_in": "entra"}, {"extra_parameters": "keep"}, {"secret_headers": {"Api-Key": "x"}}],
     ids=str,
 )
 def test_bad_settings_are_refused(settings):

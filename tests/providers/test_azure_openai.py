@@ -92,6 +92,7 @@ def test_a_deployments_name_leads_nowhere_else(name):
     + [{"secret_headers": pair} for pair in ({"Host": "x"}, {"X-Key": ""}, {"two words": "x"}, {"X-Key": "a\nb"})]
     + [{"correlation_header": name} for name in ("Host", "a b", "x:")]
     + [{"api_key": ""}, {"sign_in": "headers", "secret_headers": {}}]
+    + [{"secret_headers": {"API-Key": "x"}}, {"correlation_header": "x-team"}]
     + [ENTRA | {name: ""} for name in ("tenant_id", "client_id", "client_secret")]
     + [ENTRA | {"tenant_id": tenant} for tenant in ("../x", "a/b", "a@b", "x?y", "-a", "a..b")]
     + [ENTRA | {"authority": "https://login.test/?x=1"}],

@@ -201,6 +201,26 @@ def test_limits_of_the_server_are_known():
     assert (abilities.inputs, abilities.image_urls, abilities.choices) == (7, False, 1)
 
 
+@pytest.mark.parametrize(("option", "inputs"), [(3, 3), (9, 7), (None, 7)])
+def test_a_model_may_take_fewer_texts_than_its_server(option, inputs):
+    target = Target("e", Mode.EMBEDDING, options={} if option is None else {"max_inputs": option})
+
+    assert make(KIND, max_inputs=7).abilities(target).inputs == inputs
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"extra_headers": {"X-Gate": "a"}, "secret_headers": {"x-gate": "b"}},
+        {"sign_in": "header", "header_name": "api-key", "secret_headers": {"API-Key": "b"}},
+    ],
+    ids=str,
+)
+def test_a_header_set_twice_is_refused(settings):
+    with pytest.raises(ValidationError, match="twice"):
+        make(KIND, **settings)
+
+
 @pytest.mark.parametrize("most", [0, 2049])
 def test_an_odd_limit_is_refused(most):
     with pytest.raises(ValidationError):

@@ -159,6 +159,11 @@ def test_every_model_for_pictures_is_listed_as_one(name):
     assert model.mode is Mode.IMAGE
 
 
+@pytest.mark.parametrize(("wish", "streams"), [("yes", True), ("no", False), ("auto", False)])
+def test_an_admin_knows_better_which_stream(wish, streams):
+    assert make("openai").abilities(Target("o3-pro", options={"streams": wish})).streams is streams
+
+
 # --- answers -----------------------------------------------------------------------------------------------
 
 
