@@ -63,7 +63,7 @@ class GoogleHost(Provider):
         return self.request(call)
 
     def parameters_for(self, target: Target) -> ParameterTable:
-        return self.family(target).parameters_for(target)
+        return self.family(target).parameters_for(_named(target))
 
     def abilities(self, target: Target) -> Abilities:
         return self.family(target).abilities(_named(target))

@@ -234,6 +234,21 @@ def test_each_family_can_do_so_much_at_once(upstream_id, mode, inputs, choices, 
     assert choices in {None, can.choices}
 
 
+@pytest.mark.parametrize(
+    ("upstream_id", "thinks"),
+    [
+        ("gemini-3.8-flash", True),
+        ("models/gemini-2.5-pro", True),
+        ("gemini-flash-latest", True),
+        ("endpoints/12", True),
+        ("publishers/google/models/gemini-2.0-flash", False),
+        ("gemini-1.5-pro", False),
+    ],
+)
+def test_old_models_are_not_offered_an_effort(upstream_id, thinks):
+    assert make("vertex").parameters_for(Target(upstream_id)).takes("reasoning_effort") is thinks
+
+
 def test_a_publisher_with_a_dialect_of_its_own_is_refused_in_clear_words():
     with pytest.raises(errors.RequestRefused, match="Models of mistralai are not called through Vertex AI here"):
         make("vertex").request(call_to("publishers/mistralai/models/mistral-small-2503"))

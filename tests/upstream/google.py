@@ -109,8 +109,8 @@ class Config(Strict):
     maxOutputTokens: Annotated[int, Field(ge=1)] | None = None
     stopSequences: Annotated[list[str], Field(max_length=5)] | None = None
     seed: int | None = None
-    presencePenalty: Annotated[float, Field(ge=-2, lt=2)] | None = None
-    frequencyPenalty: Annotated[float, Field(ge=-2, lt=2)] | None = None
+    presencePenalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequencyPenalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     responseMimeType: Literal["text/plain", "application/json"] | None = None
     responseJsonSchema: dict[str, Any] | None = None
     responseModalities: list[Literal["TEXT", "IMAGE"]] | None = None
