@@ -10,7 +10,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 unexport PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test lint lock bench clean
+.PHONY: help run test docs lint lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -25,6 +25,9 @@ ifeq ($(DB),postgres)
 else
 	@$(VENV)/python -m pytest $(ARGS)
 endif
+
+docs: .venv/.dev ## Write docs/providers.md from the registry and from what the provider tests show
+	@$(VENV)/python -m pytest -p tests.providers.report -n 0 --providers-report $(ARGS)
 
 lint: export MESH_DATA_DIR := $(CURDIR)/.venv/lint
 lint: export MESH_BASE_URL := https://mesh.example.com
