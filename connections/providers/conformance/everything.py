@@ -22,6 +22,7 @@ CHECKS: tuple[tuple[ModuleType, tuple[Check, ...]], ...] = (
             settings.settings_survive_being_stored,
             settings.no_secret_shows_in_any_text,
             settings.bad_secrets_are_refused,
+            settings.all_secrets_are_known,
             settings.the_key_travels_in_headers_only,
             settings.a_static_key_stands_in_a_header,
             settings.an_echoed_key_is_scrubbed,

@@ -89,6 +89,21 @@ def bad_secrets_are_refused(golden: Golden, secrets: tuple[str, ...] = BAD_SECRE
             demand(secret not in str(error), f"the refusal of {what} shows it")
 
 
+def all_secrets_are_known(golden: Golden) -> None:
+    """`secrets()` names every secret of the settings: what it misses is scrubbed from nothing."""
+    known, given = golden.make().secrets(), golden.read("settings.json")
+    for name in golden.kind.Settings.secret_names():
+        for secret in _texts(given.get(name, "")):
+            found = any(secret.strip() in one or one in secret for one in known)
+            demand(found, f"the value of {name} is not among secrets()")
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, dict):
+        return [text for item in value.values() for text in _texts(item)]
+    return [value] if isinstance(value, str) and value.strip() else []
+
+
 def the_key_travels_in_headers_only(golden: Golden) -> None:
     """No secret stands in an address or a body."""
     provider = golden.make()
