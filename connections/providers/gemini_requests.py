@@ -46,8 +46,6 @@ CHAT = ParameterTable.of(
 )
 WITHOUT_THINKING = CHAT.without("reasoning_effort", "thinkingConfig")
 """For models of the first generations."""
-WITHOUT_THINKING = CHAT.without("reasoning_effort", "thinkingConfig")
-"""For models of the first generations."""
 IMAGE = ParameterTable.of("aspect_ratio", "seed", "size", "safetySettings")
 SENT_AS_THEY_ARE = (
     *("temperature", "topP", "topK", "maxOutputTokens", "seed", "presencePenalty", "frequencyPenalty"),
