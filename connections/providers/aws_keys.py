@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 
 from connections.providers import aws_problems
 from connections.providers.calls import Answer, InThread, Outgoing, Steps
-from connections.providers.errors import BadReply, KeyRefused, ProviderError
+from connections.providers.errors import BadReply, KeyRefused, ProviderError, Temporary
 
 EARLY = 300.0
 """Seconds before their end that keys are renewed."""
@@ -132,7 +132,11 @@ class AssumedRole:
         answer = yield from self._asked()
         if aws_problems.expired(answer) and self._base.forget():
             answer = yield from self._asked()
-        self._keys = self._read(answer)
+        try:
+            self._keys = self._read(answer)
+        except Temporary:
+            if self._keys is None or self._keys.ends <= time.time():
+                raise
 
     def _asked(self) -> Steps[Answer]:
         if steps := self._base.renewal():

@@ -13,7 +13,7 @@ from connections.providers import ambient
 from connections.providers.aws import NO_KEYS, AwsAuth, AwsProvider, AwsSettings, RegionalRequest, address
 from connections.providers.aws_keys import AwsKeys, HostKeys, TypedKeys
 from connections.providers.calls import Answer, InThread, Outgoing
-from connections.providers.errors import KeyRefused
+from connections.providers.errors import KeyRefused, Overloaded
 from connections.transport import Transport
 from tests.upstream import sigv4
 from tests.upstream.faults import Fault
@@ -173,6 +173,18 @@ def test_keys_are_renewed_five_minutes_before_their_end(ends, holds):
     taken(role.auth.renewal(), lent_keys(ends))
 
     assert (role.auth.renewal() is None) == holds
+
+
+def test_keys_that_still_hold_go_on_while_the_token_service_fails():
+    role = provider(role_arn=ROLE)
+    taken(role.auth.renewal(), lent_keys(timedelta(minutes=4)))
+
+    taken(role.auth.renewal(), Answer(503, {}, b"<Error><Code>ServiceUnavailable</Code></Error>"))
+
+    assert role.keys.current().id == "ASIALENT00000001"
+    role.keys.forget()
+    with pytest.raises(Overloaded):
+        taken(role.auth.renewal(), Answer(503, {}, b""))
 
 
 def test_expired_keys_are_forgotten_and_fetched_again():
