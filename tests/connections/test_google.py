@@ -8,6 +8,7 @@ from connections import health, runtime, services
 from connections.account import SettingsRefused, settle
 from connections.forms import SettingsForm
 from connections.health import stages
+from connections.models import Connection
 from connections.providers import registry
 from connections.providers.calls import Mode
 from connections.providers.errors import KeyRefused
@@ -87,6 +88,19 @@ def test_nothing_of_the_key_file_stands_in_the_database(db, upstream, admin_user
     services.create_connection(admin_user, account, {"name": "Vertex"})
 
     assert leaks(database_dump(), SECRETS) == []
+
+
+def test_the_api_takes_a_key_file_and_shows_nothing_of_it(client, key_for, ada, upstream):
+    body = {"name": "Vertex", "kind": "vertex", "settings": settings(upstream), "secrets": {"credentials": file_of()}}
+    sent = {"content_type": "application/json", "headers": {"authorization": f"Bearer {key_for(ada, None)}"}}
+
+    made = client.post("/api/connections/", json.dumps(body), **sent)
+    refused = client.post("/api/connections/", json.dumps({**body, "secrets": {"credentials": "{}"}}), **sent)
+
+    assert (made.status_code, made.json()["secrets_stored"]) == (201, ["credentials"])
+    assert json.loads(Connection.objects.get().credential()["credentials"]) == ACCOUNT
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "secrets.credentials")
+    assert leaks(made.content + refused.content, SECRETS) == []
 
 
 # --- checks and lists ------------------------------------------------------------------------------------
