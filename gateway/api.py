@@ -35,21 +35,25 @@ LOOK_EVERY = 0.25
 GenerationPermission = Allows(Permission.USE_MODELS, scope=Scope.GENERATE)
 
 
+LISTED = (
+    *("id", "mode", "model", "state", "progress", "error", "request_id", "cancel_requested"),
+    *("created_at", "started_at", "finished_at", "deadline"),
+)
+
+
 class ListedJobSerializer(serializers.ModelSerializer[Job]):
     """Without its result, which can have megabytes."""
 
     class Meta:
         model = Job
-        fields = (
-            "id", "mode", "model", "state", "progress", "error", "request_id", "cancel_requested",
-            "created_at", "started_at", "finished_at", "deadline",
-        )  # fmt: skip
-        read_only_fields = fields
+        fields = LISTED
+        read_only_fields = LISTED
 
 
-class JobSerializer(ListedJobSerializer):
-    class Meta(ListedJobSerializer.Meta):
-        fields = (*ListedJobSerializer.Meta.fields, "result")  # type: ignore[assignment] # one more
+class JobSerializer(serializers.ModelSerializer[Job]):
+    class Meta:
+        model = Job
+        fields = (*LISTED, "result")
         read_only_fields = fields
 
 
