@@ -26,7 +26,7 @@ from connections.providers.errors import ModelMissing, Overloaded, ProviderError
 from connections.providers.fields import Url, joined
 from connections.providers.parameters import COMMON, ParameterTable
 from connections.providers.prompt_formats import Rendered
-from connections.providers.sagemaker_options import NO_TEMPLATE, SageMakerOptions
+from connections.providers.sagemaker_options import SageMakerOptions
 from connections.providers.sagemaker_shapes import Shape
 from connections.providers.sagemaker_streams import PartReader
 from connections.providers.settings import ProviderSettings, setting
@@ -85,7 +85,7 @@ class SageMaker(AwsProvider):
         told = self.settings
         self._runtime = told.endpoint_url or address("runtime.sagemaker", told.region)
         self._control = f"{(told.control_url or address('api.sagemaker', told.region)).rstrip('/')}/"
-        self._known: dict[tuple[str, Mode], tuple[Mapping[str, Any], SageMakerOptions, Shape | None]] = {}
+        self._known: dict[tuple[str, Mode], tuple[Mapping[str, Any], SageMakerOptions, Shape]] = {}
 
     # --- one model ---
 
@@ -96,8 +96,6 @@ class SageMaker(AwsProvider):
         if known is None or known[0] is not target.options:
             options = self.ModelOptions.stored(target.options)
             known = self._known[key] = (target.options, options, options.shape_for(target.mode is Mode.EMBEDDING))
-        if known[2] is None:
-            raise RequestRefused(NO_TEMPLATE)
         return known[1], known[2]
 
     def parameters_for(self, target: Target) -> ParameterTable:

@@ -5,11 +5,10 @@ from typing import Literal
 from connections.providers.fields import HeaderText
 from connections.providers.prompt_formats import PromptOptions
 from connections.providers.query_template import QueryTemplate
-from connections.providers.sagemaker_shapes import SHAPES, OwnTemplate, Shape
+from connections.providers.sagemaker_shapes import SHAPES, NoTemplate, OwnTemplate, Shape
 from connections.providers.settings import setting
 
 OWN = "own-template"
-NO_TEMPLATE = "This model has the shape own-template, but no query template yet."
 
 
 class SageMakerOptions(PromptOptions):
@@ -62,8 +61,8 @@ class SageMakerOptions(PromptOptions):
     )
     accept: HeaderText = setting("Accept", default="", help="Empty: the shape's own.", advanced=True, max_length=200)
 
-    def shape_for(self, embeds: bool) -> Shape | None:
-        """None: the template that it needs is missing. A model for embeddings has the one shape that embeds."""
+    def shape_for(self, embeds: bool) -> Shape:
+        """A model for embeddings has the one shape that embeds, or a template."""
         if self.shape == OWN:
-            return OwnTemplate(self.template) if self.template else None
+            return OwnTemplate(self.template) if self.template else NoTemplate()
         return SHAPES["hf-embeddings" if embeds else self.shape]

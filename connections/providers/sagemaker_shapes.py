@@ -7,7 +7,7 @@ from typing import Any
 from connections.providers import feature_extraction, problems, prompt_formats, text_generation, wire
 from connections.providers.calls import Answer, Call, Mode, Reply
 from connections.providers.contract import Abilities, EventReader
-from connections.providers.errors import BadReply
+from connections.providers.errors import BadReply, RequestRefused
 from connections.providers.model_families import FAMILIES
 from connections.providers.model_families.family import Family, text_of
 from connections.providers.openai_replies import ChunkReader, completion
@@ -16,6 +16,7 @@ from connections.providers.prompt_formats import Rendered
 from connections.providers.query_template import QueryTemplate
 from connections.providers.shapes import chat_reply, completion_reply, mapping
 
+NO_TEMPLATE = "This model has the shape own-template, but no query template yet."
 ONE, WHOLE = Abilities(choices=1, prompts=1), Abilities(choices=1, prompts=1, streams=False)
 LENGTH = Rule("max_new_tokens", minimum=1)
 
@@ -214,6 +215,17 @@ class OwnTemplate(Shape):
 
     def events(self, call: Call, secrets: Sequence[str]) -> EventReader:
         return self._template.events(call, secrets)
+
+
+class NoTemplate(Shape):
+    """A model that awaits its query template: it can be shown, but not asked."""
+
+    modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING})
+    parameters = ParameterTable.of()
+    can = WHOLE
+
+    def body(self, call: Call) -> Any:
+        raise RequestRefused(NO_TEMPLATE)
 
 
 def _first(content: Any) -> Mapping[str, Any]:

@@ -9,7 +9,8 @@ from connections.providers import errors
 from connections.providers.calls import Answer, Call, Frame, Mode, Target
 from connections.providers.framing import EventStream
 from connections.providers.sagemaker import NO_NAME, SageMaker
-from connections.providers.sagemaker_options import NO_TEMPLATE, SageMakerOptions
+from connections.providers.sagemaker_options import SageMakerOptions
+from connections.providers.sagemaker_shapes import NO_TEMPLATE
 from tests.providers.conftest import GOLDEN, make
 from tests.upstream.eventstream import event, exception
 
@@ -138,6 +139,9 @@ def test_a_missing_template_is_told_and_breaks_nothing_else():
     with pytest.raises(errors.RequestRefused, match=NO_TEMPLATE):
         provider.request(call(shape="own-template"))
     assert provider.request(call(endpoint="other"))
+    target = Target("tgi-1", options={"shape": "own-template"})
+    assert provider.parameters_for(target).rules == {}
+    assert not provider.abilities(target).streams
 
 
 def test_options_are_read_anew_when_they_change():
@@ -168,6 +172,13 @@ def test_a_whole_answer_in_pieces_has_a_limit():
     with pytest.raises(errors.BadReply, match="more than 16 MiB"):
         for _ in range(18):
             list(events.feed(Frame("PayloadPart", b" " * 2**20)))
+
+
+def test_events_that_we_do_not_know_say_nothing():
+    known = event("PayloadPart", b'data:{"token":{"text":"Hi"},"details":{"finish_reason":"length"}}\n\n')
+    data = event("initial-response", b"data:nonsense\n\n") + known
+
+    assert streamed(make("sagemaker"), call(shape="hf-tgi", stream=True), data)[1].finish_reason == "length"
 
 
 def test_what_came_before_a_broken_stream_is_told():
