@@ -10,11 +10,13 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 unexport PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test docs lint lock bench clean
+ENGINES ?= engines
+
+.PHONY: help run test test-peers engines docs lint lock bench clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 run: .venv/.base ## Start everything on this machine (PORT=8000, MESH_DATA_DIR=var)
 	@exec $(VENV)/python manage.py up
@@ -28,6 +30,11 @@ endif
 
 docs: .venv/.dev ## Write docs/providers.md from the registry and from what the provider tests show
 	@$(VENV)/python -m pytest -p tests.providers.report -n 0 --providers-report $(ARGS)
+
+test-peers: .venv/.dev .venv-engines/.engines ## Test against real servers of others, installed from PyPI (gigabytes; PEERS="litellm" picks some)
+	@$(VENV)/python tools/peers.py $(UV) $(PEERS)
+
+engines: .venv-engines/.$(ENGINES) ## Install what engines of transformers and LangChain need (ENGINES=vllm: of vLLM)
 
 lint: export MESH_DATA_DIR := $(CURDIR)/.venv/lint
 lint: export MESH_BASE_URL := https://mesh.example.com
@@ -50,7 +57,7 @@ bench: .venv/.dev ## Measure what a call costs
 	@$(VENV)/python -m bench $(ARGS)
 
 clean: ## Remove the environment; the data folder stays
-	rm -rf .venv .tools
+	rm -rf .venv .venv-engines .venv-peers .tools
 
 $(UV): requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.version_info < (3, 11) and sys.exit("LLM Mesh needs Python 3.11 or newer: make run PYTHON=…")'
@@ -60,6 +67,13 @@ $(UV): requirements/uv.txt
 
 .venv/bin/python: | $(UV)
 	$(UV) venv --quiet --python $$($(PYTHON) -c 'import sys; print(sys.executable)') .venv
+
+.venv-engines/bin/python: | $(UV)
+	$(UV) venv --quiet --python $$($(PYTHON) -c 'import sys; print(sys.executable)') .venv-engines
+
+.venv-engines/.$(ENGINES): pyproject.toml | .venv-engines/bin/python
+	$(PYTHON) tools/extra.py $(ENGINES) | $(UV) pip install --python .venv-engines -r -
+	@touch $@
 
 .venv/.base: requirements/base.txt | .venv/bin/python
 	@rm -f .venv/.dev
