@@ -118,6 +118,18 @@ def test_a_conversation_with_tools_keeps_the_signature(mesh, upstream, host, str
     assert [part.get("thoughtSignature") for part in parts] == [SIGNATURE, None]
 
 
+@pytest.mark.parametrize("host", HOSTS)
+def test_leaving_a_stream_closes_the_call_to_google(mesh, upstream, host):
+    upstream.always(Fault.answer(chunks=400, delay=0.02))
+    body = chat(f"{host}/gemini-3.8-flash", stream=True)
+
+    with mesh.open("POST", CHAT, body) as answer:
+        while b"word3" not in answer.readline():
+            pass
+
+    assert asked(upstream)[-1].disconnected.wait(2)
+
+
 def test_tool_calls_come_whole_in_a_stream(mesh):
     answer = mesh.post(CHAT, chat("vertex/gemini-3.8-flash", tools=TOOLS, stream=True))
 
