@@ -243,7 +243,8 @@ class FilteredChunks(ChunkReader):
 def _with_deltas(chunk: bytes) -> bytes:
     """A chunk whose choices say nothing is left out; a choice that only ends gets its empty delta."""
     content = msgspec.json.decode(chunk)
-    choices = [choice for choice in content["choices"] if "delta" in choice or choice.get("finish_reason")]
+    told = content.get("choices") or ()
+    choices = [choice for choice in told if "delta" in choice or choice.get("finish_reason")]
     if not choices and not content.get("usage"):
         return b""
     content["choices"] = [{"delta": {}, **choice} for choice in choices]

@@ -30,7 +30,7 @@ SENTENCES: Mapping[str, str] = {
     "invalid_client": "The token service refused the client. Check client id and client secret; secrets expire.",
     "invalid_scope": "The token service does not know the scope. Check how it is written.",
     "invalid_grant": "The token service refused what was presented: it has expired or was revoked. Store a new one.",
-    "unauthorized_client": "The token service does not let this client sign in by itself. Allow it there.",
+    "unauthorized_client": "The token service does not know this client, or does not let it sign in by itself.",
     "unsupported_grant_type": "The token service does not offer this way of signing in.",
     "invalid_resource": "The token service does not know what the token is asked for. Check the scope.",
     "access_denied": "The token service denied the access. Give the client its rights there.",

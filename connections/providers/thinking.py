@@ -76,7 +76,8 @@ def _place(message: JSON, *found: tuple[str, str]) -> None:
     thought = "".join(piece for piece, _ in found)
     message["content"] = "".join(piece for _, piece in found)
     if thought:
-        message["reasoning_content"] = (message.get("reasoning_content") or "") + thought
+        told = message.get("reasoning_content")
+        message["reasoning_content"] = (told if isinstance(told, str) else "") + thought
 
 
 class SplitChunks(ChunkReader):
@@ -102,7 +103,7 @@ class SplitChunks(ChunkReader):
     def _split(self, chunk: bytes) -> bytes:
         content = msgspec.json.decode(chunk)
         self._head = {name: value for name, value in content.items() if name not in {"choices", "usage"}}
-        for choice in content["choices"]:
+        for choice in content.get("choices") or ():
             self._split_choice(choice)
         return wire.encode(content)
 

@@ -249,6 +249,15 @@ def test_a_choice_that_only_ends_gets_its_delta():
     assert json.loads(chunk)["choices"][0]["delta"] == {}
 
 
+def test_usage_beside_the_filters_words_is_heard():
+    told = {"usage": {"prompt_tokens": 1, "completion_tokens": 2}, "prompt_filter_results": [{"content_filter": {}}]}
+    told["content_filter_results"] = {}
+    events = make(KIND).events(a_call(make(KIND)))
+
+    assert len(events.feed(Frame("", json.dumps(told).encode()))) == 1
+    assert events.usage.completion_tokens == 2
+
+
 def test_completions_have_no_deltas():
     choice = {"index": 0, "text": "Hi", "finish_reason": None, "content_filter_results": {}}
     provider = make(KIND)

@@ -1,12 +1,17 @@
 """Any endpoint that speaks OpenAI's dialect: its address, its ways to sign in, its switches, its bad input."""
 
 import json
+from contextlib import suppress
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from connections.providers.calls import Answer, Call, Frame, Mode, Outgoing, Target
+from connections.providers.errors import ProviderError
 from tests.providers.conftest import a_call, make
+from tests.providers.test_contract import NOISE, hostile
 
 KIND = "openai_compatible"
 
@@ -315,6 +320,39 @@ def test_answers_of_one_stream_are_taken_apart_by_themselves():
 
     assert said(by_index[0]) == ["a", "c"]
     assert said(by_index[1]) == ["", "b<think>"]
+
+
+@hostile
+@given(body=NOISE, frames=st.lists(NOISE, max_size=4))
+def test_garbage_raises_nothing_but_provider_errors(body, frames):
+    provider = make(KIND, split_thinking=True, vectors_as_numbers=True)
+    calls = [a_call(provider), a_call(provider, Mode.EMBEDDING, encoding_format="base64")]
+    for call in calls:
+        with suppress(ProviderError):
+            provider.reply(call, Answer(200, {}, body))
+    reader = provider.events(calls[0])
+    with suppress(ProviderError):
+        for data in frames:
+            reader.feed(Frame("", data))
+        list(reader.end())
+
+
+@pytest.mark.parametrize("odd", [b'{"usage": {"prompt_tokens": 1}}', b'{"choices": null, "usage": {}}'])
+def test_usage_alone_passes(odd):
+    provider = make(KIND, split_thinking=True)
+
+    assert len(provider.events(a_call(provider)).feed(Frame("", odd))) == 1
+
+
+@pytest.mark.parametrize("odd", [7, ["a"], {}])
+def test_odd_reasoning_beside_tags_is_replaced(odd):
+    message = {"content": "<think>Hm.</think>Hello", "reasoning_content": odd}
+    body = {"choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+    provider = make(KIND, split_thinking=True)
+
+    reply = provider.reply(a_call(provider), Answer(200, {}, json.dumps(body).encode()))
+
+    assert said(json.loads(reply.body)["choices"]) == ["Hm.", "Hello"]
 
 
 def test_usage_and_tool_calls_pass():
