@@ -65,6 +65,7 @@ def chat(model, text="one two three", **fields):
     return {"model": f"aws/{model}", "messages": [{"role": "user", "content": text}], **fields}
 
 
+@pytest.mark.proves(kind="sagemaker", mode="chat", by="official schema")
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_chat_through_text_generation_is_answered(mesh, upstream, stream):
     answer = mesh.post(CHAT, chat("tgi-1", "Größe 🙂 日本", stream=stream, max_tokens=50))

@@ -120,7 +120,6 @@ def written(name, *conversation):
 
 @pytest.mark.parametrize("kind", CONVERSATIONS)
 @pytest.mark.parametrize("name", LLAMACPP)
-@pytest.mark.proves(kind="prompt formats", mode="completion", by="real peer")
 def test_a_conversation_reads_as_llama_cpp_writes_it(name, kind):
     expected = LLAMACPP[name][kind]
     if name == "zephyr":  # llama.cpp prints the end sign of the model at hand

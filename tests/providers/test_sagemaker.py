@@ -12,6 +12,7 @@ from connections.providers.sagemaker import NO_NAME, SageMaker
 from connections.providers.sagemaker_options import SageMakerOptions
 from connections.providers.sagemaker_shapes import NO_TEMPLATE
 from tests.providers.conftest import GOLDEN, make
+from tests.upstream.botocore_shapes import complaints, operation
 from tests.upstream.eventstream import event, exception
 
 HELLO = {"messages": [{"role": "user", "content": "Hello"}]}
@@ -260,3 +261,26 @@ def test_every_shape_has_a_golden_request_and_reply():
              for path in (GOLDEN / "sagemaker").glob("*_re*.json")}  # fmt: skip
 
     assert named == set(SageMaker.ModelOptions.model_fields["shape"].annotation.__args__)
+
+
+@pytest.mark.proves(kind="sagemaker", mode="chat", by="official schema")
+@pytest.mark.parametrize("endpoint", ["", "tgi-1"])
+def test_aws_describes_the_checks_as_we_make_them(endpoint):
+    outgoing = make("sagemaker", check_endpoint=endpoint).check()
+    name = outgoing.headers["X-Amz-Target"].removeprefix("SageMaker.")
+
+    assert complaints("sagemaker", name, json.loads(outgoing.body)) == ""
+
+
+STREAM_ERRORS = {"ModelStreamError": errors.ServerFailed, "InternalStreamFailure": errors.ServerFailed}
+
+
+@pytest.mark.proves(kind="sagemaker", mode="chat", by="official schema")
+def test_every_event_that_aws_describes_is_understood():
+    members = operation("sagemaker-runtime", "InvokeEndpointWithResponseStream").output_shape.members["Body"].members
+    events = make("sagemaker").events(call(shape="hf-tgi", stream=True))
+
+    assert set(members) == {"PayloadPart", *STREAM_ERRORS}
+    for name, expected in STREAM_ERRORS.items():
+        with pytest.raises(expected):
+            list(events.feed(Frame(f"exception:{name}", b'{"Message": "x"}')))
