@@ -210,6 +210,19 @@ def test_a_role_may_be_assumed_with_the_keys_of_another_role():
     assert {"ASIALENT00000002", "ASIALENT00000001", sigv4.SECRET} <= set(borrower.secrets())
 
 
+def test_expired_keys_of_the_first_role_are_fetched_again_for_the_second():
+    lender = provider(role_arn=ROLE)
+    taken(lender.auth.renewal(), lent_keys(timedelta(hours=1)))
+    borrower = provider({"credential": lender}, credential="x", access_key_id="", secret_access_key="", role_arn=ROLE)
+    hour = timedelta(hours=1)
+
+    asked = taken(borrower.auth.renewal(), EXPIRED, lent_keys(hour, 2), lent_keys(hour, 3))
+
+    used = [one.headers["Authorization"].partition("Credential=")[2].partition("/")[0] for one in asked]
+    assert used == ["ASIALENT00000001", sigv4.KEY_ID, "ASIALENT00000002"]
+    assert borrower.keys.current().id == "ASIALENT00000003"
+
+
 @pytest.mark.parametrize(
     ("code", "words"),
     [
