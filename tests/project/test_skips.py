@@ -40,3 +40,26 @@ def outcome(folder: Path, marker: str, **environment: str) -> str:
 )
 def test_a_skip_counts_as_a_failure_in_ci(tmp_path, marker, environment, expected):
     assert expected in outcome(tmp_path, marker, **environment)
+
+
+@pytest.mark.parametrize("workers", [["-p", "no:xdist"], ["-n", "1"]])
+def test_what_was_left_out_is_counted(tmp_path, workers):
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\n\n@pytest.mark.peer\n@pytest.mark.parametrize('n', range(3))\ndef test_peer(n): ...\n\n"
+        "def test_other(): ...\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = peer\naddopts = -m 'not peer'\n")
+    command = [sys.executable, "-m", "pytest", "-p", "tests.skips", "-p", "no:django", "-p", "no:cacheprovider"]
+
+    def told(*picked: str) -> str:
+        return subprocess.run(
+            [*command, *workers, *picked, str(tmp_path)],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+
+    assert "3 tests with real servers of others were left out: make test-peers" in told()
+    assert "left out" not in told("-m", "peer")
