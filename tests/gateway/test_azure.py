@@ -134,6 +134,18 @@ def test_one_token_serves_many_calls_and_a_refused_one_is_renewed(azure, upstrea
     assert upstream.requests[-1].headers["authorization"].startswith(f"Bearer {TOKEN}")
 
 
+def test_a_token_that_azure_repeats_is_told_to_nobody(azure, upstream):
+    azure.post(CHAT, chat() | {"model": "entra/our-chat"})
+    upstream.script(Fault.echoes_key(400))
+
+    answer = azure.post(CHAT, chat() | {"model": "entra/our-chat"})
+
+    assert "Incorrect API key provided" in answer.error["message"]
+    row = azure.usage(answer)
+    written = {field.name: getattr(row, field.name) for field in row._meta.fields}
+    assert TOKEN not in f"{answer.body!r} {written}"
+
+
 def test_a_filtered_prompt_is_the_callers_to_mend(azure, upstream):
     body = b'{"error": {"code": "content_filter", "message": "The prompt was filtered.", "param": "prompt"}}'
     upstream.script(Fault.body(body, status=400))
