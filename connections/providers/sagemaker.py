@@ -37,7 +37,7 @@ NO_NAME = "An endpoint's name has up to 63 letters, digits and dashes: no slash,
 SERVING = frozenset({"InService", "Updating", "SystemUpdating", "RollingBack"})
 """States in which an endpoint answers."""
 STATE = re.compile("[A-Za-z]{1,40}")
-PAGE = 100
+PAGE, MAX_PAGES = 100, 50
 
 
 def _endpoint(name: str) -> str:
@@ -151,7 +151,7 @@ class SageMaker(AwsProvider):
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
         """Keys that may only invoke are good keys: whoever may not list is known all the same."""
-        if aws_problems.code_of(answer) == "AccessDeniedException":
+        if _denied(answer):
             return None
         if answer.status >= 300:
             return self._absent(self.problem(answer))
@@ -173,18 +173,26 @@ class SageMaker(AwsProvider):
         return [ModelInfo(name) for name in self._names(answer)]
 
     def listing(self, answer: Answer) -> Steps[list[ModelInfo]]:
-        """All endpoints that are in service, page by page."""
-        if self.settings.check_endpoint:
+        """All endpoints that are in service, page by page; keys that may not list know the one that is checked."""
+        found: list[ModelInfo] = []
+        if self.settings.check_endpoint and answer.status < 300:
+            found = self.models(answer)
             answer = yield self._listed("")
-            if answer.status >= 300:
-                raise self.problem(answer)
-        found = self.models(answer)
-        while more := string(mapping(wire.decode(wire.ANY, answer.body, self.secrets())), "NextToken"):
+        if _denied(answer):
+            return found
+        found = self._page(answer)
+        for _ in range(MAX_PAGES):
+            more = string(mapping(wire.decode(wire.ANY, answer.body, self.secrets())), "NextToken")
+            if not more:
+                break
             answer = yield self._listed(more)
-            if answer.status >= 300:
-                raise self.problem(answer)
-            found += self.models(answer)
+            found += self._page(answer)
         return found
+
+    def _page(self, answer: Answer) -> list[ModelInfo]:
+        if answer.status >= 300:
+            raise self.problem(answer)
+        return self.models(answer)
 
     def _names(self, answer: Answer) -> list[str]:
         content = mapping(wire.decode(wire.ANY, answer.body, self.secrets()))
@@ -213,6 +221,10 @@ def _headers(call: Call, options: SageMakerOptions, shape: Shape) -> Mapping[str
         "X-Amzn-SageMaker-Inference-Id": call.request_id[:64],
     }
     return {name: value for name, value in told.items() if value}
+
+
+def _denied(answer: Answer) -> bool:
+    return answer.status >= 300 and aws_problems.code_of(answer) == "AccessDeniedException"
 
 
 def _same(chunk: bytes) -> bytes:

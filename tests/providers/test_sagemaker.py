@@ -236,6 +236,19 @@ def test_keys_that_may_only_invoke_are_good_keys():
     assert isinstance(make("sagemaker").check_problem(unknown), errors.KeyRefused)
 
 
+def test_keys_that_may_not_list_offer_what_they_know():
+    denied = answer({"__type": "AccessDeniedException", "Message": "not authorized"}, 400)
+    with pytest.raises(StopIteration) as done:
+        next(make("sagemaker").listing(denied))
+    assert done.value.value == []
+
+    steps = make("sagemaker", check_endpoint="tgi-1").listing(answer({"EndpointName": "tgi-1"}))
+    next(steps)
+    with pytest.raises(StopIteration) as done:
+        steps.send(denied)
+    assert [model.id for model in done.value.value] == ["tgi-1"]
+
+
 def test_all_pages_of_endpoints_are_listed():
     provider = make("sagemaker")
     first = answer({"Endpoints": [{"EndpointName": "a"}], "NextToken": "more"})
