@@ -16,7 +16,6 @@ from connections.providers.fields import HeaderText, OpenAIUrl, joined
 from connections.providers.openai_addresses import archived_address
 from connections.providers.openai_dialect import DialectOptions
 from connections.providers.parameters import ParameterTable, Rule
-from connections.providers.prompt_formats import PromptOptions
 from connections.providers.settings import setting
 
 MOST = 511
@@ -37,7 +36,7 @@ REASONS = {"maxLength": "length", "max_length": "length", "length": "length"}
 WHOLE = Abilities(streams=False, choices=1, inputs=256, prompts=1)
 
 
-class GradientOptions(DialectOptions, PromptOptions):
+class GradientOptions(DialectOptions):
     auto_template: bool = setting(
         "Let Gradient write the prompt",
         default=False,

@@ -12,9 +12,10 @@ from pydantic import SecretStr, model_validator
 from connections.providers import text_generation, wire
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Target
 from connections.providers.fields import Secret, Url, joined
+from connections.providers.openai_dialect import DialectOptions
 from connections.providers.parameters import COMMON, ParameterTable
 from connections.providers.settings import ProviderSettings, setting
-from connections.providers.tgi import TGI, TGIOptions
+from connections.providers.tgi import TGI
 
 SERVING = "https://serving.app.predibase.com"
 BASE = "base"
@@ -22,7 +23,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$|^$"
 REFUSED = frozenset({"store", "prompt_cache_key", "safety_identifier", "verbosity", "service_tier", "input_type"})
 
 
-class LoRAXOptions(TGIOptions):
+class LoRAXOptions(DialectOptions):
     adapter_id: str = setting(
         "Adapter", default="", help="Its id, if it differs from the model's name; base: none.", max_length=300
     )

@@ -10,16 +10,11 @@ from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing,
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
 from connections.providers.fields import OpenAIUrl, Secret, joined
-from connections.providers.openai_dialect import DialectOptions, OpenAIDialect
+from connections.providers.openai_dialect import OpenAIDialect
 from connections.providers.parameters import ParameterTable
-from connections.providers.prompt_formats import PromptOptions
 from connections.providers.settings import ProviderSettings, setting
 
 ONE_PROMPT = Abilities(choices=1, prompts=1)
-
-
-class TGIOptions(DialectOptions, PromptOptions):
-    """Some of its models chat, some complete prompts."""
 
 
 class TGI(OpenAIDialect):
@@ -30,7 +25,6 @@ class TGI(OpenAIDialect):
     group = "self_hosted"
     docs_url = "https://huggingface.co/docs/text-generation-inference"
     price_provider = "local"
-    ModelOptions = TGIOptions
     modes = frozenset({Mode.CHAT, Mode.COMPLETION})
     parameters = ParameterTable.of(
         *("temperature", "top_p", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty"),
