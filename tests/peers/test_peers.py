@@ -1,0 +1,147 @@
+"""Real tokens through our adapters, from the servers that people really run."""
+
+import json
+from typing import Any
+
+import pytest
+
+from connections.providers.calls import Mode, Target
+from connections.providers.errors import ModelMissing, ProviderError
+from tests.peers import programs
+from tests.peers.conftest import free_port, python_of
+
+pytestmark = [pytest.mark.peer, pytest.mark.local_model]
+MODEL = Target("smollm2")
+TEXT = Target("smollm2", Mode.COMPLETION)
+CHATML = Target("smollm2", Mode.COMPLETION, options={"prompt_format": "chatml"})
+
+
+def said(chunks: list[bytes]) -> str:
+    choices = [choice for chunk in chunks for choice in json.loads(chunk)["choices"]]
+    return "".join((choice.get("delta") or {}).get("content") or choice.get("text") or "" for choice in choices)
+
+
+async def check_paris(asked: Any, target: Target, *, counted: bool = True) -> None:
+    """The same answer whole and streamed, in several chunks, with its tokens."""
+    whole = json.loads((await asked.whole(target)).body)["choices"][0]["message"]["content"]
+    chunks, told = await asked.stream(target)
+
+    assert "Paris" in whole
+    assert said(chunks).strip() == whole.strip()
+    assert len(chunks) > 3
+    assert told.finish_reason == "stop"
+    if counted:
+        assert told.usage.prompt_tokens > 5
+        assert told.usage.completion_tokens > 3
+
+
+@pytest.mark.proves(kind="llamacpp", mode="chat", by="real peer")
+async def test_llamacpp_chats(llama, ask):
+    await check_paris(ask("llamacpp", {"base_url": llama.url}), MODEL)
+
+
+@pytest.mark.proves(kind="llamacpp", mode="completion", by="real peer")
+async def test_llamacpp_completes_by_its_own_route(llama, ask):
+    chunks, told = await ask("llamacpp", {"base_url": llama.url}).stream(TEXT, Mode.COMPLETION)
+
+    assert len(said(chunks)) > 20
+    assert (told.finish_reason, told.usage.completion_tokens) == ("length", 20)
+
+
+@pytest.mark.proves(kind="openai_compatible", mode="chat", by="real peer")
+async def test_openais_dialect(llama, ask):
+    await check_paris(ask("openai_compatible", {"base_url": llama.url, "sign_in": "none"}), MODEL)
+
+
+@pytest.mark.proves(kind="anthropic", mode="chat", by="real peer")
+async def test_anthropics_dialect(llama, ask):
+    await check_paris(ask("anthropic", {"base_url": llama.url, "api_key": "sk-ant-none"}), MODEL)
+
+
+@pytest.fixture(scope="session")
+def langserve(llama, start, program):
+    port = free_port()
+    command = [python_of("langserve"), program("app.py", programs.LANGSERVE), f"{llama.url}/v1", str(port)]
+    return start(command, port, "/chat/input_schema")
+
+
+@pytest.mark.proves(kind="langserve", mode="chat", by="real peer")
+async def test_langserves_chat_model(langserve, ask):
+    asked = ask("langserve", {"base_url": f"{langserve.url}/chat"})
+
+    assert await asked.names() == ["chat"]
+    await check_paris(asked, Target("chat"))
+
+
+async def test_langserves_chain(langserve, ask):
+    target = Target("chain", options={"input": "field", "field": "topic"})
+    asked = ask("langserve", {"base_url": f"{langserve.url}/chain"})
+
+    chunks, told = await asked.stream(target, messages=[{"role": "user", "content": "the sea"}])
+
+    assert "sea" in said(chunks)
+    assert told.usage.completion_tokens is None
+
+
+@pytest.fixture(scope="session")
+def litellm(llama, start, program):
+    port, config = free_port(), program("config.yaml", programs.LITELLM % f"{llama.url}/v1")
+    command = [python_of("litellm").replace("/python", "/litellm"), "--config", config]
+    return start([*command, "--host", "127.0.0.1", "--port", str(port)], port, "/health/liveliness")
+
+
+@pytest.mark.proves(kind="litellm", mode="chat", by="real peer")
+async def test_litellms_proxy(litellm, ask):
+    asked = ask("litellm", {"base_url": litellm.url, "api_key": "sk-peer-0123456789"})
+
+    assert await asked.names() == ["small"]
+    await check_paris(asked, Target("small"))
+
+
+async def test_litellm_does_not_know_a_model(litellm, ask):
+    asked = ask("litellm", {"base_url": litellm.url, "api_key": "sk-peer-0123456789"})
+
+    with pytest.raises(ProviderError):
+        await asked.whole(Target("absent"))
+
+
+@pytest.fixture(scope="session")
+def fastchat(start, program, weights, tmp_path_factory):
+    """A controller and a worker."""
+    import subprocess
+
+    folder, python = tmp_path_factory.mktemp("weights") / "smollm2-hf", python_of("fastchat")
+    subprocess.run([python, program("convert.py", programs.CONVERT), str(weights), str(folder)], check=True)
+    ports = free_port(), free_port()
+    place = ["--host", "127.0.0.1", "--port"]
+    controller = start([python, "-m", "fastchat.serve.controller", *place, str(ports[0])], ports[0], "/test_connection")
+    command = [python, "-m", "fastchat.serve.model_worker", "--model-path", str(folder), "--model-names", "smollm2"]
+    command += ["--device", "cpu", *place, str(ports[1]), "--controller-address", controller.url]
+    worker = start(
+        [*command, "--worker-address", f"http://127.0.0.1:{ports[1]}"], ports[1], "/worker_get_status", post=True
+    )
+    return controller, worker
+
+
+@pytest.mark.proves(kind="fastchat", mode="completion", by="real peer")
+@pytest.mark.parametrize("role", ["worker", "controller"])
+async def test_fastchats_workers(fastchat, ask, role):
+    url = fastchat[role == "worker"].url
+    asked = ask("fastchat", {"base_url": url, "role": role})
+
+    assert await asked.names() == ["smollm2"]
+    chunks, told = await asked.stream(TEXT, Mode.COMPLETION)
+    assert len(said(chunks)) > 20
+    assert told.usage.prompt_tokens
+    await check_paris(asked, CHATML)
+
+
+@pytest.mark.proves(kind="fastchat", mode="embedding", by="real peer")
+async def test_fastchats_controller_names_a_worker_for_embeddings(fastchat, ask):
+    asked = ask("fastchat", {"base_url": fastchat[0].url, "role": "controller"})
+
+    reply = await asked.whole(Target("smollm2", Mode.EMBEDDING), Mode.EMBEDDING, input=["one", "two"])
+
+    assert [len(item["embedding"]) for item in json.loads(reply.body)["data"]] == [576, 576]
+    with pytest.raises(ModelMissing):
+        await asked.whole(Target("absent", Mode.EMBEDDING), Mode.EMBEDDING, input=["one"])
