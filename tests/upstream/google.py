@@ -7,7 +7,7 @@ import base64
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, Field, ValidationError, model_validator
 
 from tests.upstream.anthropic import Messages
 from tests.upstream.anthropic import _Answer as ClaudeAnswer
@@ -128,7 +128,10 @@ class Config(Strict):
 class Declaration(Strict):
     name: Annotated[str, Field(pattern="^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
     description: str | None = None
-    parametersJsonSchema: dict[str, Any] | None = None
+    parametersJsonSchema: dict[str, Any] | None = Field(
+        None, validation_alias=AliasChoices("parametersJsonSchema", "parameters_json_schema")
+    )
+    """Google's own client writes it the other way."""
 
 
 class Tools(Strict):
@@ -427,7 +430,8 @@ def generated(body: Generate, plan: Plan, model: str, *, streamed: bool) -> Whol
 def _check_signatures(body: Generate) -> None:
     for turn in body.contents:
         calls = [part for part in turn.parts if part.functionCall]
-        if calls and calls[0].thoughtSignature not in {SIGNATURE, FOREIGN}:
+        given = calls[0].thoughtSignature or "" if calls else SIGNATURE
+        if given != FOREIGN and given.replace("-", "+").replace("_", "/") != SIGNATURE:
             raise Refused(400, "Function call is missing a thought_signature in functionCall parts.")
 
 
