@@ -107,7 +107,7 @@ class ConnectionForm(forms.Form):
     )  # fmt: skip
     probe_models = forms.BooleanField(
         label="Also check each model with one short call", required=False,
-        help_text="The provider bills these calls. Without them, checks are free.",
+        help_text="The provider bills these calls. Without them, checks are free. Pictures are never made.",
     )  # fmt: skip
     ca_certificate = forms.CharField(
         label="Certificate authority (PEM)", required=False, widget=forms.Textarea(attrs={"rows": "3"}),

@@ -17,12 +17,15 @@ from django.utils import timezone
 from connections import health, runtime, services
 from connections.health import Finding
 from connections.models import Connection, HealthCheck, Model, State
+from connections.providers.calls import Mode
 from connections.providers.contract import Provider
 
 LEASE = timedelta(seconds=90)
 """Longer than a check may take."""
 BETWEEN_CALLS = timedelta(seconds=60)
 """At least so long passes between two paid calls to one model."""
+NEVER_PROBED = {Mode.IMAGE}
+"""A picture a minute would cost more than most people's calls; the list says whether the model is there."""
 KEPT_ROWS, KEPT_TIME = 1000, timedelta(days=30)
 """Of each connection's history."""
 
@@ -54,8 +57,9 @@ def check_connection(pk: str) -> None:
         health.record(connection, Finding(State.FAILING, str(problem)))
         return
     models = list(connection.models.filter(enabled=True))
-    to_call = [model for model in models if connection.probe_models and _claim_call(model)]
-    listed = [] if connection.probe_models else models
+    probed = [model for model in models if connection.probe_models and model.mode not in NEVER_PROBED]
+    to_call = [model for model in probed if _claim_call(model)]
+    listed = [model for model in models if model not in probed]
     close_old_connections()  # none is held while the provider is awaited
     health.record(connection, runtime.run(_check(connection, provider, listed, to_call)))
 

@@ -100,13 +100,14 @@ class Answering:
         self.run.effective = shortened(effective)
         if not self.run.request.get("stream"):
             answered = await running.ask(self._prompt)
-            self._record = answered.record
+            self._record, self.run.adjusted = answered.record, answered.adjusted
             self._add(_text(json.loads(answered.body), "message"))
             return
         async with running.stream(self._prompt) as stream:
             self._record = stream.record
             async for chunk in stream:
                 self._add(_text(json.loads(chunk), "delta"))
+            self.run.adjusted = stream.adjusted
 
     def _add(self, piece: str) -> None:
         if piece:

@@ -149,7 +149,7 @@ def test_bad_options_hinder_only_models_that_are_typed():
 def test_only_the_kinds_that_a_provider_has_can_be_chosen():
     anthropic = registry.providers()["anthropic"]
 
-    assert [value for value, _ in OwnModelsForm(anthropic).fields["mode"].choices] == ["chat"]
+    assert {value for value, _ in OwnModelsForm(anthropic).fields["mode"].choices} == anthropic.modes
     assert not OwnModelsForm(anthropic, QueryDict("upstream_ids=one&mode=image")).is_valid()
 
 
@@ -275,3 +275,21 @@ def test_lists_tell_which_models_are_taken_away(client, ada):
 
     for address in (reverse("connection-models", args=[connection.pk]), reverse("models")):
         assert "deprecated until 2027-01-14, use gpt-5.5" in client.get(address).text
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_wizard_keeps_the_options_of_typed_models(client, ada, upstream):
+    client.force_login(ada)
+    new = "/connections/new/openai_compatible/"
+    account = {"settings-base_url": upstream.url("compatible"), "settings-api_key": upstream.key}
+    account |= {"settings-sign_in": "bearer", "settings-max_tokens_name": "max_tokens", "settings-stream_options": "on"}
+    client.post(new, {"name": "Main", "check_every": "60", "slow_after_ms": "2000", **account})
+    typed = {"upstream_ids": "mine", "mode": "completion", "options-drop": "top_k\nseed"}
+
+    client.post(f"{new}models/", typed)
+    again = client.get(f"{new}models/").text
+    client.post(f"{new}models/", {**typed, "paused": "1"})
+
+    assert "top_k\nseed</textarea>" in again
+    model = Model.objects.get()
+    assert (model.upstream_id, model.mode, model.options) == ("mine", "completion", {"drop": ["top_k", "seed"]})

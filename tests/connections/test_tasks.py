@@ -203,6 +203,17 @@ def test_a_model_is_called_at_most_once_a_minute_and_that_is_in_the_ledger(due, 
     assert Usage.objects.count() == 2
 
 
+@pytest.mark.django_db(transaction=True)
+def test_no_check_makes_pictures(due, upstream):
+    connection = due(probe_models=True)
+    Model.objects.create(connection=connection, public_id="openai/dall-e-3", upstream_id="dall-e-3", mode="image")
+
+    tasks.check_connection(str(connection.pk))
+
+    assert [request.json["model"] for request in upstream.requests if request.method == "POST"] == [MODEL]
+    assert Model.objects.get(mode="image").state == State.FAILING  # the list does not have it
+
+
 def test_the_history_is_trimmed_by_age_and_number(connect, monkeypatch):
     monkeypatch.setattr(tasks, "KEPT_ROWS", 10)
     one, other = connect("openai", name="one"), connect("openai", name="other")

@@ -8,6 +8,7 @@ import pytest
 
 from gateway.models import Usage
 from playground.models import Conversation, Run, Turn
+from tests.playground.conftest import Visitor
 from tests.upstream.faults import Fault
 
 
@@ -241,3 +242,15 @@ def test_an_answer_whose_process_died_is_marked(visitor):
 
     assert "The server was stopped while this answer came." in visitor.page
     assert visitor.run.state == Run.State.FAILED
+
+
+def test_what_was_changed_is_told_also_when_it_shows_only_while_asking(mesh, connect, analysts, alice, upstream):
+    settings = {"base_url": upstream.url("compatible")}
+    connect("compatible", group=analysts, kind="gpt4all", name="gpt4all", settings=settings, secrets={})
+    mesh.refresh()
+    visitor = Visitor(mesh, alice)
+
+    visitor.ask("one two", model="gpt4all/local-chat").rest()
+
+    assert visitor.run.text == "one two"
+    assert "stream answered whole" in visitor.run.adjusted
