@@ -34,7 +34,7 @@ TIMEOUTS = Timeouts(connect=5, first_byte=15, between=10, total=30)
 async def inlined(provider: Provider, call: Call) -> Call:
     """The call with its pictures inside, where the provider needs that. Raises RequestRefused."""
     chats = call.mode is call.target.mode is Mode.CHAT
-    if not chats or not _mentions_images(call) or provider.abilities(call.target).image_urls:
+    if not chats or provider.abilities(call.target).image_urls or not _mentions_images(call):
         return call
     messages = wire.plain(call.body["messages"])
     urls = list(dict.fromkeys(_remote(messages)))
