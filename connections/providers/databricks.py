@@ -208,8 +208,14 @@ class Databricks(OpenAIDialect):
         told = content.get("endpoints", []) if isinstance(content, dict) else None
         if not isinstance(told, list):
             raise problems.unreadable(answer.body, self._secrets)
-        found = [_endpoint(item) for item in told if isinstance(item, dict)]
+        found = [self._endpoint(item) for item in told if isinstance(item, dict)]
         return [info for info in found if info is not None]
+
+    def _endpoint(self, item: Mapping[str, Any]) -> ModelInfo | None:
+        name, mode = item.get("name"), TASKS.get(str(item.get("task")))
+        if not isinstance(name, str) or not name or mode is None:
+            return None
+        return self.known(name, mode) or ModelInfo(name, mode)
 
 
 class Chunks(ChunkReader):
@@ -225,11 +231,3 @@ def _raise_error(body: bytes, secrets: Sequence[str]) -> None:
     if isinstance(content, dict) and isinstance(code := content.get("error_code"), str):
         said = {"message": str(content.get("message") or code), "code": NAMES.get(code, code)}
         raise problems.inside({"error": said}, secrets)
-
-
-def _endpoint(item: Mapping[str, Any]) -> ModelInfo | None:
-    name, mode = item.get("name"), TASKS.get(str(item.get("task")))
-    if not isinstance(name, str) or not name or mode is None:
-        return None
-    known = next((info for info in CATALOGUE if (info.id, info.mode) == (name, mode)), None)
-    return known or ModelInfo(name, mode)

@@ -1,6 +1,7 @@
 """OpenAI."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from connections.providers.calls import Answer, Mode, ModelInfo
@@ -50,18 +51,16 @@ class OpenAI(OpenAIFamily):
         return {name: value for name, value in named.items() if value}
 
     def model(self, item: Mapping[str, Any]) -> ModelInfo | None:
+        """What the list says of a model's end is newer than our catalogue."""
         info = super().model(item)
         if info is None or any(part in info.id for part in NOT_CALLED):
             return None
         known = next((known for known in CATALOGUE if known.id == info.id), None)
         mode = Mode.IMAGE if any(part in info.id for part in DRAWS) else info.mode
-        return known or ModelInfo(info.id, mode, lifecycle=_lifecycle(item), ends=item.get("shutdown_date") or "")
+        found, ends = known or ModelInfo(info.id, mode), item.get("shutdown_date")
+        return replace(found, lifecycle="deprecated", ends=ends) if ends and isinstance(ends, str) else found
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
         if answer.status == 404:
             return RequestRefused("Nothing answers under this base URL. Does it end in /v1?", status=404)
         return super().check_problem(answer)
-
-
-def _lifecycle(item: Mapping[str, Any]) -> str:
-    return "deprecated" if item.get("shutdown_date") else ""

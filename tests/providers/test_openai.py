@@ -305,6 +305,15 @@ def test_an_empty_finish_amid_a_stream_is_none():
     assert events.finish_reason == "stop"
 
 
+def test_the_list_tells_newer_ends_than_the_catalogue():
+    listed = [{"id": "gpt-5.5", "shutdown_date": "2027-06-30"}, {"id": "gpt-9", "shutdown_date": ["soon"]}]
+
+    found = make("openai").models(Answer(200, {}, json.dumps({"data": listed}).encode()))
+
+    assert [(model.lifecycle, model.ends) for model in found] == [("deprecated", "2027-06-30"), ("", "")]
+    assert found[0].capabilities
+
+
 # --- what an admin sets for a model ------------------------------------------------------------------------
 
 
