@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from connections.providers import errors, wire
 from connections.providers.calls import Answer, Call, Mode, Target
 from connections.providers.framing import SSE
-from connections.providers.prompt_formats import PromptOptions
+from connections.providers.prompt_formats import FORMATS, PromptOptions
 from connections.providers.query_template import MAX_SIZE, STORED, QueryTemplate, template_names
 from connections.providers.query_template_paths import PathProblem, at, steps, text_at
 from connections.providers.query_template_tree import PLACEHOLDERS
@@ -524,3 +525,18 @@ def test_no_template_raises_anything_but_validation_errors(request, answer, samp
     samples = [{"name": "x", "kind": "answer", "given": sample, "expected": sample}]
     with suppress(ValidationError):
         QueryTemplate.model_validate({"request": request, "answer": answer, "samples": samples})
+
+
+def test_the_example_of_the_docs_holds():
+    page = (Path(__file__).parents[2] / "docs" / "query-templates.md").read_text()
+    example = page.partition("```json\n")[2].partition("```")[0]
+
+    assert QueryTemplate.model_validate_json(example).outcomes()
+    assert all(f"`{name}`" in page for name in PLACEHOLDERS)
+
+
+def test_every_prompt_format_is_in_the_docs():
+    page = (Path(__file__).parents[2] / "docs" / "query-templates.md").read_text()
+    words = set(page.replace(",", " ").replace(". ", " ").replace(".\n", " ").split())
+
+    assert set(FORMATS) - {"plain", "raw"} <= words
