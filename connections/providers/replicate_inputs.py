@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any
 
-from connections.providers import images, prompt_formats, wire
+from connections.providers import images, prompt_formats, text_generation, wire
 from connections.providers.calls import JSON, Adjustment, Call, Mode
 from connections.providers.errors import RequestRefused
 from connections.providers.parameters import ParameterTable
@@ -42,7 +42,9 @@ Keys = Set[str] | None
 def input_of(call: Call, keys: Keys) -> JSON:
     """The `input` of a prediction."""
     given = TABLE.apply(call)
-    found = _conversation(call, keys) if call.mode is Mode.CHAT else {"prompt": _text(given["prompt"])}
+    found = (
+        _conversation(call, keys) if call.mode is Mode.CHAT else {"prompt": text_generation.text_of(given["prompt"])}
+    )
     for name, value in given.items():
         if name not in {"messages", "prompt"}:
             _place(call, found, name, wire.plain(value), keys)
@@ -139,11 +141,3 @@ def _pictures(pictures: Sequence[str], keys: Keys) -> JSON:
     if name is None or (name == "image" and len(pictures) > 1):
         raise RequestRefused("This model takes no pictures, or only one.")
     return {name: pictures[0] if name == "image" else list(pictures)}
-
-
-def _text(prompt: Any) -> str:
-    plain = wire.plain(prompt)
-    text = plain[0] if isinstance(plain, list) and len(plain) == 1 else plain
-    if not isinstance(text, str):
-        raise RequestRefused("This model takes one prompt as plain text: no token numbers.")
-    return text
