@@ -109,7 +109,10 @@ class VLLMBackend(Backend):
         found = {name: value for name, kind in NUMBERS.items() if (value := number(body, name, kind)) is not None}
         longest = number(body, "max_tokens", int) or LONGEST_ANSWER
         kind = self.vllm.sampling_params.RequestOutputKind.DELTA
-        return self.vllm.SamplingParams(max_tokens=longest, stop=stops(body), output_kind=kind, **found)
+        try:
+            return self.vllm.SamplingParams(max_tokens=longest, stop=stops(body), output_kind=kind, **found)
+        except ValueError as error:
+            raise Refused(str(error)[:300]) from None
 
 
 def _next(pieces: "queue.Queue[Any]", asked: Asked) -> Any:

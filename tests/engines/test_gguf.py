@@ -19,6 +19,8 @@ def told(folder, *files):
 
 
 @pytest.mark.local_model
+@pytest.mark.proves(kind="gguf", mode="chat", by="real peer")
+@pytest.mark.proves(kind="gguf", mode="embedding", by="real peer")
 def test_two_files_answer_on_one_port_with_real_tokens(start, weights, tmp_path):
     shutil.copy(weights, tmp_path / "Second.gguf")
     shutil.copy(weights, tmp_path / weights.name)

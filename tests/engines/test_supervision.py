@@ -110,6 +110,7 @@ def gone(pid: int, patience: float = 30) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.proves(kind="python_class", mode="chat", by="real peer")
 def test_from_a_new_connection_to_an_answer_and_to_its_stop(supervision, admin, mesh):
     connection = connect(admin)
     mesh.key = keys.issue(admin, "suite", scopes=list(Scope.values))[1]
