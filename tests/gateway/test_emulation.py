@@ -12,7 +12,7 @@ from access.models import EVERYONE
 from connections.models import Connection, Grant, Model
 from connections.providers.calls import Mode
 from tests.gateway.contract import chat, check_refusal
-from tests.mesh import COMPLETERS, MODELS
+from tests.mesh import COMPLETERS, MODELS, make_connection
 from tests.upstream.faults import Fault
 
 CHAT, COMPLETIONS, EMBEDDINGS = "/v1/chat/completions", "/v1/completions", "/v1/embeddings"
@@ -188,6 +188,69 @@ def test_the_heartbeat_covers_answers_that_come_whole(mesh, upstream, monkeypatc
 
     assert b": keep-alive\n\n" in answer.body.partition(b"data:")[0]
     assert answer.text == "At last.At last."
+
+
+# --- a server that does little at a time
+
+
+@pytest.fixture
+def small(mesh, upstream):
+    """A connection to a server that embeds two texts at a time and does not fetch pictures."""
+    if not Connection.objects.filter(name="small").exists():
+        settings = {"base_url": upstream.url("compatible"), "max_inputs": 2, "fetches_pictures": False}
+        models = {"local-embed": Mode.EMBEDDING, "local-chat": Mode.CHAT}
+        everyone = Group.objects.get(name=EVERYONE)
+        make_connection(upstream, "compatible", models, everyone, name="small", settings=settings)
+        mesh.refresh()
+
+
+def test_embeddings_are_asked_for_in_batches_and_come_in_order(mesh, client, upstream, small):
+    texts = [f"text number {number}" for number in range(5)]
+    upstream.script(Fault.answer(delay=0.2))  # the first batch comes last
+
+    raw = client.embeddings.with_raw_response.create(model="small/local-embed", input=texts)
+    alone = client.embeddings.create(model="compatible/local-embed", input=texts)
+
+    answer = raw.parse()
+    assert [len(request.json["input"]) for request in upstream.requests[:3]] == [2, 2, 1]
+    assert [item.embedding for item in answer.data] == [item.embedding for item in alone.data]
+    assert [item.index for item in answer.data] == [0, 1, 2, 3, 4]
+    assert answer.usage.prompt_tokens == alone.usage.prompt_tokens == 15
+    assert raw.headers["x-mesh-adjusted"] == "input split into 3 requests"
+    row = mesh.usage_of(raw.headers["x-request-id"])
+    assert (row.prompt_tokens, row.adjusted) == (15, ["input split into 3 requests"])
+
+
+def test_embeddings_of_which_a_batch_fails_fail_and_their_cost_is_known(mesh, upstream, small):
+    upstream.script(Fault.answer(), Fault.answer(), Fault.status(500))
+
+    answer = mesh.post(EMBEDDINGS, {"model": "small/local-embed", "input": ["one", "two", "three", "four", "five"]})
+
+    check_refusal(answer, 503, "upstream_unavailable")
+    assert mesh.usage(answer).prompt_tokens == sum(bill.prompt for bill in upstream.billed.values()) == 4
+
+
+def looking(*urls):
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    content = [{"type": "text", "text": "What is it?"}, *parts]
+    return {"model": "small/local-chat", "messages": [{"role": "user", "content": content}]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_callers_do_not_reach_through_pictures_what_connections_may_reach(mesh, upstream, small, stream):
+    answer = mesh.post(CHAT, {**looking(f"http://127.0.0.1:{upstream.port}/fish.png"), "stream": stream})
+
+    check_refusal(answer, 400, "invalid_value")
+    assert "not allowed" in answer.error["message"]
+    assert upstream.requests == []
+    assert mesh.usage(answer).state == "error"
+
+
+def test_too_many_pictures_are_refused_at_once(mesh, upstream, small):
+    answer = mesh.post(CHAT, looking(*(f"https://pictures.test/{number}.png" for number in range(21))))
+
+    check_refusal(answer, 400, "invalid_value")
+    assert "more than 20 pictures" in answer.error["message"]
 
 
 # --- pictures and reranking
