@@ -20,7 +20,7 @@ from connections.providers.calls import Call, Mode, Reply, Target
 from connections.transport import NetworkOptions, Timeouts, Transport
 from tests.peers import programs
 
-HOME = Path(os.environ.get("PEERS_HOME", ".venv-peers"))
+HOME = Path(os.environ.get("PEERS_HOME", ".venv-peers")).absolute()
 PATIENCE = 180.0
 """Seconds until a server must answer; some load PyTorch."""
 FRANCE = [
@@ -50,7 +50,7 @@ class Peer:
         self.url, self.log = f"http://127.0.0.1:{port}", log
         with log.open("wb") as output:
             self.process = subprocess.Popen(
-                command, env=environment, stdout=output, stderr=output, start_new_session=True
+                command, env=environment, cwd=log.parent, stdout=output, stderr=output, start_new_session=True
             )
 
     def wait(self, path: str, *, post: bool = False) -> None:
