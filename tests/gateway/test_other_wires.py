@@ -187,10 +187,14 @@ def test_a_full_queue_is_overload(mesh, upstream):
 
 
 def test_a_chat_becomes_an_input_of_clarifais_own_wire(mesh, upstream):
-    answer = mesh.post(CHAT, chat("clarifai/acme/main/writer", "one", max_tokens=2, stream=True))
+    upstream.always(Fault.answer(text="one two three"))
+
+    answer = mesh.post(CHAT, chat("clarifai/acme/main/writer", "A fish?", max_tokens=2, stream=True))
 
     [request] = upstream.requests
-    assert answer.text.split()[:1] == request.json["inputs"][0]["data"]["text"]["raw"].split()[:1]
+    assert answer.text == "one two "
+    assert "A fish?" in request.json["inputs"][0]["data"]["text"]["raw"]
+    assert request.json["model"]["model_version"]["output_info"]["params"] == {"max_tokens": 2}
     assert "stream answered whole" in answer.headers["x-mesh-adjusted"]
     row = mesh.usage(answer)
     assert (row.state, row.completion_tokens, row.estimated) == ("ok", 2, False)
