@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from connections.models import Connection
+from connections.providers.deployed import deployed
 
 KEPT = "•••• kept"
 YES = "True"
@@ -85,6 +86,8 @@ def field_for(info: FieldInfo, *, secret: bool, stored: bool) -> forms.Field:
     common["initial"] = None if info.default is PydanticUndefined else info.default
     if lender := _extra(info).get("connection"):
         return forms.ChoiceField(choices=partial(_lenders, lender), **common)
+    if listed := _extra(info).get("listed"):
+        return forms.ChoiceField(choices=partial(_listed, listed), **common)
     choices = _choices(kind)
     if choices:
         unset = [] if info.is_required() or info.default is not None else [("", "–")]
@@ -148,6 +151,11 @@ def _lenders(kind: str) -> list[tuple[str, str]]:
     """The connections of this kind; none is chosen where there is no need."""
     rows = Connection.objects.filter(kind=kind)
     return [("", "–"), *((str(row.pk), f"{row.name} (paused)" if row.paused else row.name) for row in rows)]
+
+
+def _listed(name: str) -> list[tuple[str, str]]:
+    """What the deployment allows."""
+    return [(value, value) for value in getattr(deployed, name)]
 
 
 def _choices(kind: Any) -> list[tuple[str, str]]:

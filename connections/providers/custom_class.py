@@ -34,7 +34,7 @@ class ClassSettings(ProviderSettings):
     """Which class, how it is made, and how its model is called."""
 
     class_name: ClassName = setting(
-        "Class", help="One of those that the deployment lists in MESH_CUSTOM_CLASSES.", target=True
+        "Class", help="One of those that the deployment lists in MESH_CUSTOM_CLASSES.", target=True, listed="classes"
     )
     arguments: Arguments = setting(
         "Arguments",

@@ -83,12 +83,14 @@ def setting(
     placeholder: str = "",
     connection: str = "",
     multiline: bool = False,
+    listed: str = "",
     **constraints: Any,
 ) -> Any:
     """A field of a provider's Settings or ModelOptions. `advanced` folds it away in the form.
 
     `connection`: the value is the id of another connection, of this kind, that lends what it holds.
     `multiline`: the value has line breaks; of the secrets, only those marked so may have any.
+    `listed`: the value is one of those that the deployment lists, as `deployed` names them.
     """
     extra: JSON = {
         "advanced": advanced,
@@ -96,5 +98,6 @@ def setting(
         "placeholder": placeholder,
         "connection": connection,
         "multiline": multiline,
+        "listed": listed,
     }
     return Field(default, title=title, description=help, json_schema_extra=extra, **constraints)

@@ -1,6 +1,7 @@
 """Engines on their connection's page and in the API; no engine needs to run for it."""
 
 import json
+import re
 
 import pytest
 from django.utils import timezone
@@ -11,6 +12,7 @@ from connections import services
 from connections.account import settle
 from connections.models import Connection, Engine, EngineState
 from connections.providers import registry
+from connections.providers.deployed import deployed
 from connections.providers.errors import EngineStopped
 
 PARAMETERS = [
@@ -173,6 +175,16 @@ def test_the_wizard_offers_the_models_of_the_settings(page, client, ada, db):
 
     assert "tiny-llama" in text and "Which models may be used?" in text
     assert text.count('name="offered"') == 3
+
+
+def test_the_form_offers_the_listed_classes_alone(page, ada, db):
+    text = page(ada, "/connections/new/python_class/")
+    offered = re.findall(r'<option value="([^"]*:[^"]*)"', text)
+    typed = {"name": "Evil", "check_every": "60", "slow_after_ms": "2000", "settings-at_once": "1"}
+
+    assert offered == list(deployed.classes)
+    refused = page(ada, "/connections/new/python_class/", {**typed, "settings-class_name": "os:system"}, status=422)
+    assert "os:system is not one of the available choices" in refused
 
 
 def test_a_test_before_the_engine_runs_says_what_to_do(client, key_for, ada, connection):
