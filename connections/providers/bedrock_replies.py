@@ -169,11 +169,9 @@ class ConverseReader(ShapedReader):
         return self._tool(place, {"function": {"arguments": "{}"}})
 
     def _stopped(self, event: Mapping[str, Any]) -> Sequence[bytes]:
-        return (
-            []
-            if self.finish_reason
-            else self._finish(_finish_of(event.get("stopReason"), bool(self._tools), self.usage))
-        )
+        if self.finish_reason:
+            return ()
+        return self._finish(_finish_of(event.get("stopReason"), bool(self._tools), self.usage))
 
     def _tool(self, place: int, call: JSON) -> Sequence[bytes]:
         self._heard = True

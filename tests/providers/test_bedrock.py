@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from connections.providers.bedrock import USE_A_PROFILE
 from connections.providers.bedrock_models import CATALOGUE, known_name, traits_of
-from connections.providers.calls import Answer, Call, Mode, Target
+from connections.providers.calls import Answer, Call, Frame, Mode, Target
 from connections.providers.errors import KeyRefused, RequestRefused
 from tests.providers.conftest import a_call, files, make, target_from
 from tests.upstream.botocore_shapes import complaints, operation
@@ -76,6 +76,7 @@ def test_the_profile_holds_for_every_kind_of_model_and_can_be_left_out_for_one()
         ("arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:provisioned-model/abc", "us-gov-west-1"),
         ("arn:aws:sagemaker:eu-central-1:123456789012:endpoint/mine", "eu-central-1"),
         ("arn:aws:bedrock:evil.test/:123456789012:imported-model/abc", "us-east-1"),
+        ("arn:aws:bedrock::123456789012:imported-model/abc", "us-east-1"),
         ("arn:aws:s3:eu-west-1:123456789012:bucket/abc", "us-east-1"),
     ],
 )
@@ -293,6 +294,23 @@ def test_a_model_that_speaks_first_is_given_a_turn_to_answer():
     assert "messages changed: a turn of the user put in front" in map(str, call.adjusted)
 
 
+@pytest.mark.parametrize(("tier", "sent"), [("priority", {"type": "priority"}), ("auto", None)])
+def test_a_tier_that_bedrock_does_not_have_is_left_out(tier, sent):
+    call = a_call(make("bedrock"), Mode.CHAT, service_tier=tier)
+
+    assert json.loads(make("bedrock").request(call).body).get("serviceTier") == sent
+    assert ("service_tier dropped" in map(str, call.adjusted)) == (sent is None)
+
+
+def test_a_second_end_of_a_message_says_nothing():
+    events = make("bedrock").events(Call(Mode.CHAT, Target(CLAUDE), {}, stream=True))
+    stop = Frame("messageStop", b'{"stopReason":"max_tokens"}')
+
+    assert len(events.feed(stop)) == 1
+    assert list(events.feed(Frame("messageStop", b'{"stopReason":"end_turn"}'))) == []
+    assert events.finish_reason == "length"
+
+
 def test_an_image_that_bedrock_cannot_take_is_refused():
     provider = make("bedrock")
     for url, words in (("https://x.test/a.png", "data: URL"), ("data:image/tiff;base64,AAAA", "PNG, JPEG")):
@@ -405,8 +423,9 @@ def test_profiles_are_listed_page_by_page_with_what_is_behind_them():
     pages = [
         {
             "inferenceProfileSummaries": [
+                {"inferenceProfileId": "us.old", "type": "SYSTEM_DEFINED", "status": "DELETED", "models": behind},
                 {"inferenceProfileId": f"us.{CLAUDE}", "inferenceProfileName": "US Claude", "type": "SYSTEM_DEFINED"}
-                | {"status": "ACTIVE", "models": behind}
+                | {"status": "ACTIVE", "models": behind},
             ],
             "nextToken": "more+/",
         },
