@@ -214,7 +214,7 @@ def test_models_are_added_by_id_with_options(client, ada, ollama, monkeypatch):
 
 def test_the_api_reads_and_writes_options(api, ada, ollama):
     status, made = api(
-        ada, "POST", "/api/models/", {"connection": str(ollama.pk), "upstream_id": "a", "options": {"num_ctx": 4096}}
+        ada, "POST", "/api/models/", {"connection": str(ollama.pk), "upstream_id": "a", "options": {"num_ctx": "4096"}}
     )
     assert (status, made["options"]) == (201, {"num_ctx": 4096})
 
