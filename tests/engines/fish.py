@@ -57,9 +57,13 @@ class Later:
 
 
 class Slow(Fish):
-    """Answers once the file whose path is its name is there."""
+    """Answers once the file whose path is its name is there; beside it, a file for each call."""
+
+    calls = 0
 
     def generate(self, inputs: Sequence[Conversation], num_generations: int = 1) -> list[Any]:  # type: ignore[override]
+        self.calls += 1
+        Path(f"{self.name}-{self.calls}").touch()
         while not Path(self.name).exists():
             time.sleep(0.02)
         return [["awake"]]

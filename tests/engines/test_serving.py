@@ -87,15 +87,27 @@ def test_a_request_whose_client_left_gives_its_turn_away(start, tmp_path):
     }
     program = start(given("python", settings=settings, classes=["tests.engines.fish:Slow"]))
     program.wait_for("running")
-    lines = [http.client.HTTPConnection("127.0.0.1", program.port, timeout=30) for _ in range(2)]
-    for line in lines:
-        line.request("POST", "/v1/chat/completions", HELLO, HEADERS)
-    lines[1].close()  # waits for its turn; the first one has it, or the other way round
+    first, second = (http.client.HTTPConnection("127.0.0.1", program.port, timeout=30) for _ in range(2))
+    first.request("POST", "/v1/chat/completions", HELLO, HEADERS)
+    wait_until(lambda: (tmp_path / "gate-1").exists(), "the first has its turn")
+    busy = program.threads
+    second.request("POST", "/v1/chat/completions", HELLO, HEADERS)
+    wait_until(lambda: program.threads > busy, "the second waits for its own")
 
+    second.close()
+    wait_until(lambda: program.threads == busy, "the second is given up")
     gate.touch()
 
-    assert json.loads(lines[0].getresponse().read())["choices"][0]["message"]["content"] == "awake"
+    assert json.loads(first.getresponse().read())["choices"][0]["message"]["content"] == "awake"
     assert ask(program)[0] == 200
+    assert not (tmp_path / "gate-3").exists()
+
+
+def wait_until(condition, what):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def test_while_it_loads_it_says_how_far_it_is(start, tmp_path):
