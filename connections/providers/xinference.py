@@ -1,14 +1,18 @@
 """Xinference: OpenAI's routes, models of every kind, and file paths where their names belong."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 from pydantic import SecretStr
 
-from connections.providers.calls import Answer, Call, Mode, ModelInfo, Reply
+from connections.providers import wire
+from connections.providers.calls import Answer, Call, Frame, Mode, ModelInfo, Reply
+from connections.providers.contract import EventReader
 from connections.providers.fields import OpenAIUrl, Secret
 from connections.providers.openai_dialect import OpenAIDialect
+from connections.providers.openai_replies import ChunkReader
 from connections.providers.parameters import COMMON, KNOWN, ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 
@@ -54,8 +58,12 @@ class Xinference(OpenAIDialect):
         return {"Authorization": f"Bearer {key}"} if key else {}
 
     def reply(self, call: Call, answer: Answer) -> Reply:
-        """The engine calls the model by its file's path: what was asked for is the better name."""
-        return replace(super().reply(call, answer), model=call.target.upstream_id)
+        reply = super().reply(call, answer)
+        name = call.target.upstream_id
+        return replace(reply, body=_renamed(reply.body, name), model=name)
+
+    def events(self, call: Call) -> EventReader:
+        return _Reader(self._secrets, call.wants_usage, call.target.upstream_id)
 
     def model(self, item: Mapping[str, Any]) -> ModelInfo | None:
         info, kind = super().model(item), KINDS.get(str(item.get("model_type", "LLM")))
@@ -66,3 +74,20 @@ class Xinference(OpenAIDialect):
         abilities = frozenset(names[one] for one in can if one in names) if isinstance(can, list) else frozenset()
         writes = isinstance(can, list) and "generate" in can and "chat" not in can
         return replace(info, mode=Mode.COMPLETION if writes else kind, capabilities=abilities)
+
+
+class _Reader(ChunkReader):
+    def __init__(self, secrets: Sequence[str], wants_usage: bool, model: str) -> None:
+        super().__init__(secrets, wants_usage)
+        self._name = model
+
+    def feed(self, frame: Frame) -> Sequence[bytes]:
+        chunks = [_renamed(chunk, self._name) for chunk in super().feed(frame)]
+        self.model = self._name
+        return chunks
+
+
+def _renamed(body: bytes, model: str) -> bytes:
+    """The engine calls the model by its file's path, which is nobody's business: what was asked for is its name."""
+    content: dict[str, Any] = msgspec.json.decode(body)
+    return wire.encode({**content, "model": model})
