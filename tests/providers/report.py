@@ -26,7 +26,7 @@ EVIDENCE = Path(__file__).with_name("evidence.json")
 PAGE = TESTS.parent / "docs" / "providers.md"
 FACT_SHEET = "fact sheet"
 STRENGTH = {"real peer": 3, "official SDK": 2, "official schema": 2, FACT_SHEET: 1}
-"""Whose word a test takes; a real peer is a server of the system itself, or the system."""
+"""Whose word a test takes; a real peer is a server of others that runs, never our imitation."""
 GOLDEN = ("test_the_golden_request_is_made", "test_the_golden_reply_is_read")
 
 Claim = tuple[str, str, str]
@@ -147,7 +147,8 @@ HEAD = """\
 
 Every system that a connection can be made to, what it is asked for, and whose word our tests take for it:
 
-- **real peer**: shown against a running server of that system, or against the system itself.
+- **real peer**: shown against a running server that others wrote: the system itself where it can be installed, for a
+  hosted service one that speaks its dialect.
 - **official SDK**, **official schema**: our requests and answers pass the vendor's own client or its published schema.
 - **fact sheet**: recorded from the vendor's documentation; the other side of the tests is our own imitation.
 
@@ -181,10 +182,15 @@ def _unverified(kinds: Iterable[type[Provider]], evidence: Evidence) -> str:
         "Whatever is uncertain about a system is a setting of its connections.\n",
     ]
     for kind in kinds:
-        rest = [mode for mode in Mode if mode in kind.modes and evidence.get(kind.kind, {}).get(mode) != "real peer"]
+        rest = [mode for mode in Mode if mode in kind.modes and not _seen(kind, evidence.get(kind.kind, {}).get(mode))]
         if rest:
             lines.append(f"- {kind.label}: {', '.join(rest)}")
     return "\n".join(lines) + "\n"
+
+
+def _seen(kind: type[Provider], by: str | None) -> bool:
+    """Whether the system itself answered; a hosted service's peer is another server that speaks its dialect."""
+    return by == "real peer" and kind.group != "hosted"
 
 
 def _shared(evidence: Evidence) -> str:

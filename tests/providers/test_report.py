@@ -110,3 +110,12 @@ def test_the_page_marks_what_is_switched_off_and_hides_no_default():
             assert f"[{kind.label}](#{name}) (switched off)" in page
     assert "SecretStr" not in page
     assert "?" in page  # nothing is shown without evidence
+
+
+def test_a_hosted_service_is_not_verified_by_a_server_that_copies_it():
+    told = {"anthropic": {"chat": "real peer"}, "llamacpp": {"chat": "real peer"}}
+
+    unverified = report.page(told).partition("## Not verified")[2].partition("\n## ")[0]
+
+    assert "- Anthropic: chat" in unverified
+    assert "- llama.cpp server: completion" in unverified
