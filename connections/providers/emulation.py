@@ -116,7 +116,7 @@ def requests(provider: Provider, call: Call) -> list[Call]:
 
 def splits(provider: Provider, call: Call) -> bool:
     """Whether it takes more than one request."""
-    return len(_parts(provider, replace(call, adjusted=[]))) > 1
+    return not _stays_one(call) and len(_parts(provider, replace(call, adjusted=[]))) > 1
 
 
 def may_be_fewer(call: Call) -> bool:
@@ -125,7 +125,14 @@ def may_be_fewer(call: Call) -> bool:
     return "n" in call.body and (isinstance(prompts, str) or len(prompts) == 1)
 
 
+def _stays_one(call: Call) -> bool:
+    """Whether it is one request whatever the model can do, as most calls are."""
+    return "n" not in call.body and call.mode not in {Mode.COMPLETION, Mode.EMBEDDING}
+
+
 def _parts(provider: Provider, call: Call) -> list[Call]:
+    if _stays_one(call):
+        return [call]
     able = provider.abilities(call.target)
     if call.mode is Mode.EMBEDDING:
         return _by_inputs(call, able.inputs)
