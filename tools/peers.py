@@ -12,6 +12,7 @@ from pathlib import Path
 HOME = Path(".venv-peers")
 PEERS = {
     "langserve": ["langserve[server]==0.3.3", "langchain-openai", "sse-starlette"],
+    "xinference": ["xinference==4.1.0", "xllamacpp"],
     "litellm": ["litellm[proxy]==1.109.1"],
     "fastchat": ["fschat==0.2.36", "torch", "transformers<5", "accelerate", "sentencepiece", "protobuf<7", "gguf"],
 }

@@ -52,3 +52,30 @@ AutoModelForCausalLM.from_pretrained(folder, gguf_file=file).save_pretrained(sys
 AutoTokenizer.from_pretrained(folder, gguf_file=file).save_pretrained(sys.argv[2])
 """
 """A GGUF file as a folder with safetensors."""
+
+XINFERENCE = {
+    "version": 2,
+    "model_name": "small",
+    "model_family": "small",
+    "model_description": "the built-in weights",
+    "model_lang": ["en"],
+    "model_ability": ["chat", "generate"],
+    "context_length": 2048,
+    "is_builtin": False,
+    "stop": ["<|im_end|>"],
+    "stop_token_ids": [2],
+    "chat_template": (
+        "{% for m in messages %}<|im_start|>{{m['role']}}\n{{m['content']}}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n"
+    ),
+    "model_specs": [
+        {
+            "model_format": "ggufv2",
+            "model_size_in_billions": 1,
+            "quantization": "Q4_1",
+            "quantizations": ["Q4_1"],
+            "model_id": None,
+        }
+    ],
+}
+"""How a model is made known to Xinference; the spec's file is added."""

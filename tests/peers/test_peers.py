@@ -145,3 +145,48 @@ async def test_fastchats_controller_names_a_worker_for_embeddings(fastchat, ask)
     assert [len(item["embedding"]) for item in json.loads(reply.body)["data"]] == [576, 576]
     with pytest.raises(ModelMissing):
         await asked.whole(Target("absent", Mode.EMBEDDING), Mode.EMBEDDING, input=["one"])
+
+
+@pytest.fixture(scope="session")
+def xinference(start, weights, tmp_path_factory):
+    """A supervisor that has launched the built-in weights as `small`."""
+    import copy
+    import os
+    import shutil
+    import urllib.request
+
+    folder, port = tmp_path_factory.mktemp("xinference"), free_port()
+    shutil.copy(weights, folder / weights.name)
+    os.environ |= {"XINFERENCE_HOME": str(folder), "XINFERENCE_AUTH_ADVANCED": "0"}
+    program = python_of("xinference").replace("/python", "/xinference-local")
+    server = start([program, "--host", "127.0.0.1", "--port", str(port)], port, "/status")
+    known = copy.deepcopy(programs.XINFERENCE)
+    known["model_specs"][0] |= {
+        "model_file_name_template": weights.name,
+        "model_uri": f"file://{folder}/{weights.name}",
+    }
+    launched = {"model_uid": "small", "model_name": "small", "model_type": "LLM", "model_engine": "llama.cpp"}
+    launched |= {"model_format": "ggufv2", "model_size_in_billions": 1, "quantization": "Q4_1", "n_gpu": None}
+    for path, body in (
+        ("/v1/model_registrations/LLM", {"model": json.dumps(known), "persist": False}),
+        ("/v1/models", launched),
+    ):
+        request = urllib.request.Request(
+            server.url + path, json.dumps(body).encode(), {"content-type": "application/json"}
+        )
+        urllib.request.urlopen(request, timeout=300).close()
+    return server
+
+
+@pytest.mark.proves(kind="xinference", mode="chat", by="real peer")
+@pytest.mark.proves(kind="xinference", mode="completion", by="real peer")
+async def test_xinferences_models(xinference, ask):
+    asked = ask("xinference", {"base_url": xinference.url})
+
+    assert await asked.names() == ["small"]
+    await check_paris(asked, Target("small"))
+    chunks, told = await asked.stream(Target("small", Mode.COMPLETION), Mode.COMPLETION)
+    assert len(said(chunks)) > 20
+    assert told.model == "small"
+    with pytest.raises(ModelMissing):
+        await asked.whole(Target("absent"))
