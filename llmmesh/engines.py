@@ -185,7 +185,8 @@ class EngineSupervisor(Supervisor):
             case "loading" if "port" in told:
                 _note(held.id, state=EngineState.LOADING, percent=0, reason="", address=_address(told["port"]))
             case "loading":
-                Engine.objects.filter(pk=held.id).update(percent=_percent(told.get("percent")))
+                loading = Engine.objects.filter(pk=held.id, state=EngineState.LOADING)
+                loading.update(percent=_percent(told.get("percent")))  # unless it runs by now
             case "running":
                 models = told.get("models", [])
                 _note(held.id, state=EngineState.RUNNING, percent=100, reason="", described=models)

@@ -36,7 +36,7 @@ def _below(name: str) -> str:
     path = PurePosixPath(name)
     if not name.isprintable() or "\\" in name or len(name) > LONGEST_NAME:
         raise ValueError("The name has characters that no file of ours has, or is too long.")
-    if path.is_absolute() or name.startswith(("~", "$")) or "://" in name or {"..", ""} & set(name.split("/")):
+    if path.is_absolute() or name.startswith(("~", "$")) or {"..", ""} & set(name.split("/")):
         raise ValueError("Give the name below one of the folders in MESH_MODEL_FOLDERS, as in models/tiny-llama.")
     return str(path)
 
