@@ -1,7 +1,6 @@
 """AI21: Jamba chats in OpenAI's dialect, and the completions of its retired Jurassic models."""
 
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -10,7 +9,7 @@ from connections.providers.bearer import BearerDialect, BearerSettings, own_addr
 from connections.providers.calls import JSON, Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities
 from connections.providers.errors import KeyRefused, ProviderError
-from connections.providers.fields import OpenAIUrl, joined
+from connections.providers.fields import OpenAIUrl, in_path, joined
 from connections.providers.parameters import ParameterTable, Rule
 
 CAN = frozenset({"tools", "system"})
@@ -66,7 +65,7 @@ class AI21(BearerDialect):
     def request(self, call: Call) -> Outgoing:
         if call.mode is not Mode.COMPLETION:
             return super().request(call)
-        url = joined(self.base_url, f"{quote(call.target.upstream_id, safe='')}/complete")
+        url = joined(self.base_url, f"{in_path(call.target.upstream_id)}/complete")
         return Outgoing("POST", url, self._headers, wire.encode(_complete(call)))
 
     def body(self, call: Call) -> JSON:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from pydantic import AfterValidator, SecretStr
 
@@ -24,7 +24,7 @@ from connections.providers.bedrock_requests import PARAMETERS, converse_body, ta
 from connections.providers.calls import JSON, Answer, Call, Framing, Mode, ModelInfo, Outgoing, Reply, Steps, Target
 from connections.providers.contract import NOTHING, Abilities, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ProviderError, RequestRefused
-from connections.providers.fields import Secret, Url, joined
+from connections.providers.fields import Secret, Url, in_path, joined
 from connections.providers.model_families import FAMILIES, GEO
 from connections.providers.model_families.family import Family
 from connections.providers.parameters import ParameterTable
@@ -165,7 +165,7 @@ class Bedrock(AwsProvider):
         name = sent_as(call.target, self.settings.inference_profile)
         region = region_of(name, self.settings.region)
         base = self.settings.endpoint_url or address("bedrock-runtime", region)
-        url = joined(base, f"model/{quote(name, safe='')}/{operation}")
+        url = joined(base, f"model/{in_path(name)}/{operation}")
         return RegionalRequest("POST", url, {"Content-Type": "application/json", **headers}, wire.encode(body), region)
 
     def _guardrail_headers(self) -> JSON:

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterable
 from typing import Annotated
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, SecretStr
+
+from connections.providers.errors import RequestRefused
 
 MAX_SECRET = 8192
 MAX_SECRET_TEXT = 64 * 1024
@@ -139,6 +141,13 @@ def joined(base: str, path: str, query: str = "") -> str:
     parts = urlsplit(base)
     queries = "&".join(filter(None, (parts.query, query)))
     return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{path}", query=queries))
+
+
+def in_path(name: str, safe: str = "") -> str:
+    """A model's id as a part of a path, which it cannot lead out of. Raises RequestRefused."""
+    if any(step in {"", ".", ".."} for step in name.split("/")):
+        raise RequestRefused(f"{name[:60]!r} is no model's id: it must not have empty parts, . or .. between slashes.")
+    return quote(name, safe)
 
 
 Secret = Annotated[SecretStr, AfterValidator(_secret)]

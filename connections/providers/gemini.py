@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from pydantic import AfterValidator
 
 from connections.providers import problems
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Steps, Target
 from connections.providers.contract import NOTHING, Auth, Provider, StaticHeaders
-from connections.providers.fields import Secret, Url, joined
+from connections.providers.fields import Secret, Url, in_path, joined
 from connections.providers.gemini_families import GeminiChat, GeminiImages
 from connections.providers.gemini_models import DEVELOPER_CATALOGUE
 from connections.providers.google_embeddings import BatchedEmbeddings
 from connections.providers.google_family import GoogleFamily
-from connections.providers.google_host import GoogleHost, bare_name, in_path
+from connections.providers.google_host import GoogleHost, bare_name
 from connections.providers.model_families.family import Family
 from connections.providers.settings import ProviderSettings, setting
 from connections.providers.shapes import decoded, mappings, string
@@ -82,7 +83,7 @@ class Gemini(GoogleHost):
             page = self._listed(answer)[1]
             if not page:
                 break
-            query = f"pageSize={PAGE}&pageToken={in_path(page)}"
+            query = f"pageSize={PAGE}&pageToken={quote(page, safe='')}"
             answer = yield Outgoing("GET", joined(self.settings.base_url, "models", query))
             if answer.status >= 300:
                 raise self.problem(answer)

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import ClassVar
-from urllib.parse import quote
 
 from connections.providers import gemini_problems, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, Outgoing, Reply, Steps, Target
@@ -79,11 +78,6 @@ class GoogleHost(Provider):
 def bare_name(name: str) -> str:
     """`gemini-3.8-flash` of `publishers/google/models/gemini-3.8-flash` and the like."""
     return name.rpartition("/")[2]
-
-
-def in_path(name: str) -> str:
-    """A name as one step of a path, whatever was typed."""
-    return quote(name, safe="@")
 
 
 def _named(target: Target) -> Target:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 import msgspec
 
@@ -12,7 +11,7 @@ from connections.providers.bearer import BearerDialect, BearerSettings
 from connections.providers.calls import JSON, Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Steps, Target
 from connections.providers.contract import Abilities, Retired
 from connections.providers.errors import ProviderError
-from connections.providers.fields import HeaderText, OpenAIUrl, joined
+from connections.providers.fields import HeaderText, OpenAIUrl, in_path, joined
 from connections.providers.openai_addresses import archived_address
 from connections.providers.openai_dialect import DialectOptions
 from connections.providers.parameters import ParameterTable, Rule
@@ -66,7 +65,7 @@ class Gradient(BearerDialect):
 
     def request(self, call: Call) -> Outgoing:
         embeds = call.mode is Mode.EMBEDDING
-        name = quote(call.target.upstream_id, safe="")
+        name = in_path(call.target.upstream_id)
         path = f"embeddings/{name}" if embeds else f"models/{name}/complete"
         body = self._inputs(call) if embeds else self._query(call)
         return Outgoing("POST", joined(self.base_url, path), self._headers, wire.encode(body))

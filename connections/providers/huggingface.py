@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
-from urllib.parse import quote
 
 from connections.providers import feature_extraction, wire
 from connections.providers.bearer import BearerDialect, BearerSettings, own_address
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities
-from connections.providers.fields import HeaderText, OpenAIUrl, Secret, joined
+from connections.providers.fields import HeaderText, OpenAIUrl, Secret, in_path, joined
 from connections.providers.parameters import COMMON, ParameterTable
 from connections.providers.settings import setting
 
@@ -54,7 +53,7 @@ class HuggingFace(BearerDialect):
             return super().request(call)
         body = self.table_for(call).apply(call)
         del body["input"]
-        path = f"hf-inference/models/{quote(call.target.upstream_id)}/pipeline/feature-extraction"
+        path = f"hf-inference/models/{in_path(call.target.upstream_id, '/')}/pipeline/feature-extraction"
         url = joined(self.base_url.removesuffix("/v1"), path)
         texts = feature_extraction.texts_of(call)
         return Outgoing("POST", url, self._headers, wire.encode({"inputs": texts, **body}))

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from connections.providers import images, problems, text_generation, wire
 from connections.providers.bearer import BearerDialect, BearerSettings, own_address
@@ -23,7 +22,7 @@ from connections.providers.calls import (
 )
 from connections.providers.contract import Abilities
 from connections.providers.errors import ProviderError
-from connections.providers.fields import OpenAIUrl, joined
+from connections.providers.fields import OpenAIUrl, in_path, joined
 from connections.providers.images import Picture
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.settings import setting
@@ -78,7 +77,7 @@ class MonsterAPI(BearerDialect):
         body["prompt"] = text_generation.text_of(body["prompt"])
         if call.mode is Mode.IMAGE:
             _measure(call, body)
-        url = joined(self.settings.process_url, f"generate/{quote(call.target.upstream_id, safe='')}")
+        url = joined(self.settings.process_url, f"generate/{in_path(call.target.upstream_id)}")
         return Outgoing("POST", url, self._headers, wire.encode(body))
 
     def steps(self, call: Call) -> Steps[Reply]:

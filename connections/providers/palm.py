@@ -8,9 +8,9 @@ from connections.providers.bison import answers, conversation, plain_parameters
 from connections.providers.calls import JSON, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target, Usage
 from connections.providers.contract import NOTHING, Abilities, Auth, Provider, Retired, StaticHeaders
 from connections.providers.errors import ContentFiltered
-from connections.providers.fields import Secret, Url, joined
+from connections.providers.fields import Secret, Url, in_path, joined
 from connections.providers.google_family import GoogleFamily
-from connections.providers.google_host import GoogleHost, bare_name, in_path
+from connections.providers.google_host import GoogleHost, bare_name
 from connections.providers.model_families.family import NOT_TOLD, Family, text_of
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.settings import ProviderSettings, setting

@@ -10,7 +10,7 @@ from connections.providers import images, multipart, problems, wire
 from connections.providers.calls import JSON, Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import ONE_CHOICE, Abilities, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.errors import ContentFiltered, ProviderError
-from connections.providers.fields import HeaderText, Secret, Url, joined
+from connections.providers.fields import HeaderText, Secret, Url, in_path, joined
 from connections.providers.images import Picture
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.settings import ProviderSettings, setting
@@ -111,7 +111,7 @@ class Stability(Provider):
 
     def _engine_request(self, call: Call) -> Outgoing:
         body = wire.encode(_engine_body(call, _ENGINE))
-        return self._post(f"v1/generation/{call.target.upstream_id}/text-to-image", "application/json", body)
+        return self._post(f"v1/generation/{in_path(call.target.upstream_id)}/text-to-image", "application/json", body)
 
     def _post(self, path: str, kind: str, body: bytes) -> Outgoing:
         told = {"stability-client-id": self.settings.client_id} if self.settings.client_id else {}

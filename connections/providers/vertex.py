@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal, Self
+from urllib.parse import quote
 
 import msgspec
 from pydantic import AfterValidator, SecretStr, model_validator
@@ -13,14 +14,14 @@ from connections.providers.bison import ChatBison, TextBison
 from connections.providers.calls import Answer, Call, InThread, Mode, ModelInfo, Outgoing, Steps, Target
 from connections.providers.contract import NOTHING, Auth, Provider
 from connections.providers.errors import KeyRefused, ModelMissing, ProviderError, RequestRefused
-from connections.providers.fields import HeaderText, Url, joined
+from connections.providers.fields import HeaderText, Url, in_path, joined
 from connections.providers.gemini_families import GeminiChat, GeminiImages
 from connections.providers.gemini_models import FLASH, VERTEX_CATALOGUE, Wire, wire_of
 from connections.providers.google_auth import AmbientToken, GoogleToken
 from connections.providers.google_credentials import TOKEN_URL, CredentialText, credential_of
 from connections.providers.google_embeddings import ContentEmbeddings, PredictedEmbeddings
 from connections.providers.google_family import GoogleFamily
-from connections.providers.google_host import JSON_BODY, GoogleHost, bare_name, in_path
+from connections.providers.google_host import JSON_BODY, GoogleHost, bare_name
 from connections.providers.imagen import Imagen
 from connections.providers.model_families.claude_messages import VERTEX_VERSION, ClaudeMessages
 from connections.providers.model_families.family import Family
@@ -208,7 +209,7 @@ class Vertex(GoogleHost):
         pages: list[bytes] = []
         token = ""
         while len(pages) < MAX_PAGES and (token or not pages):
-            query = f"pageSize={PAGE}" + (f"&pageToken={in_path(token)}" if token else "")
+            query = f"pageSize={PAGE}" + (f"&pageToken={quote(token, safe='')}" if token else "")
             answer = yield Outgoing("GET", joined(self._host, path, query))
             problem = self.problem(answer) if answer.status >= 300 else None
             if isinstance(problem, KeyRefused | ModelMissing) or answer.status in {400, 501}:

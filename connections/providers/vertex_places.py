@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
+from connections.providers.fields import in_path
 from connections.providers.google_credentials import PROJECT
-from connections.providers.google_host import in_path
 
 LOCATION = re.compile(r"global|us|eu|[a-z]{2,12}-[a-z]{2,12}[0-9]{1,2}")
 REGIONS = frozenset({"us", "eu"})

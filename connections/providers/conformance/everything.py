@@ -35,6 +35,7 @@ CHECKS: tuple[tuple[ModuleType, tuple[Check, ...]], ...] = (
             requests.golden_requests_are_made,
             requests.no_parameter_is_lost,
             requests.all_parameters_make_a_request,
+            requests.model_ids_stay_in_their_place,
             requests.the_check_only_looks,
         ),
     ),

@@ -1,12 +1,16 @@
 """What is sent."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from connections.providers.calls import Call, Mode, Outgoing
 from connections.providers.conformance.demands import demand, equal
 from connections.providers.conformance.golden import Golden, target_from
+from connections.providers.contract import Provider
+from connections.providers.errors import RequestRefused
 from connections.providers.parameters import KNOWN
 
 TOOLS = [{"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}]
@@ -31,6 +35,12 @@ BY_KIND = {"number": 0.5, "integer": 3, "boolean": True, "string": "low", "list"
 PYTHON = {"number": float, "integer": int, "boolean": bool, "string": str, "list": list, "object": dict}
 IMAGE_SAMPLES = {"size": "1024x1024", "aspect_ratio": "16:9", "output_format": "jpeg", "response_format": "b64_json"}
 NEEDS_TOOLS = {"tool_choice", "parallel_tool_calls"}
+ODD_IDS = (
+    *("..", "../../x", "x/../../../keys", "stable-diffusion-xl/../../keys", "a%2f..", "%2e%2e/x", "a\\..\\b"),
+    *("a/b?c#d", "//evil.test/x", "@evil.test/x", "http://evil.test/x", ":8080@evil.test"),
+    *("é", "a b", "a\r\nHost: evil.test"),
+)
+"""What nobody would call a model, and a careless admin or a hostile list of models may bring."""
 
 
 def sample(mode: Mode, name: str) -> Any:
@@ -103,6 +113,36 @@ def recorded_call(path: Path, expected: dict[str, Any]) -> Call:
     mode = Mode(path.stem.partition("_")[0])
     target = target_from(expected["target"], mode)
     return Call(mode, target, expected["call"], stream=expected.get("stream", False), request_id="req-1")
+
+
+def model_ids_stay_in_their_place(golden: Golden) -> None:
+    """Whatever a model's id holds, the request goes to the same server, and not above the place of models there."""
+    provider = golden.make()
+    for mode in golden.modes:
+        usual = _asked(provider, replace(golden.call(mode), stream=False))
+        demand(usual, f"{mode}: the golden model is refused")
+        for name in ODD_IDS:
+            for underlying in ("", golden.target(mode).known_as):
+                target = replace(golden.target(mode), upstream_id=name, underlying=underlying)
+                _stays(usual, _asked(provider, replace(golden.call(mode), target=target)), f"{mode}: {name!r}")
+
+
+def _asked(provider: Provider, call: Call) -> str:
+    """The address that the call goes to; empty: it is refused."""
+    try:
+        return provider.request(call).url
+    except RequestRefused:
+        return ""
+
+
+def _stays(usual: str, url: str, what: str) -> None:
+    if not url:
+        return
+    at, asked = urlsplit(usual), urlsplit(url)
+    equal((asked.scheme, asked.netloc, asked.query), (at.scheme, at.netloc, at.query), f"{what} is sent to")
+    demand(url.isascii() and url.isprintable() and not set(" \\#") & set(url), f"{what} is not encoded in {url}")
+    steps = [unquote(step) for step in asked.path.split("/")[1:]]
+    demand(not {"", ".", ".."} & set(steps), f"{what} leads elsewhere: {url}")
 
 
 def the_check_only_looks(golden: Golden) -> None:
