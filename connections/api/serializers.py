@@ -219,6 +219,13 @@ class ModelSerializer(ActingSerializer):
     checked_at = serializers.DateTimeField(read_only=True, allow_null=True)
     created_at = serializers.DateTimeField(read_only=True)
 
+    def to_representation(self, instance: Model) -> dict[str, Any]:
+        """Options tell how a connection is set up, which not everybody who asks models may see."""
+        shown: dict[str, Any] = super().to_representation(instance)
+        if not self.actor.may(Permission.VIEW_CONNECTIONS):
+            del shown["options"]
+        return shown
+
     def create(self, validated: dict[str, Any]) -> Model:
         connection = validated.pop("connection")
         try:

@@ -222,6 +222,14 @@ def test_the_api_reads_and_writes_options(api, ada, ollama):
     assert (status, changed["options"]) == (200, {})
 
 
+def test_options_are_not_for_those_who_only_ask(api, ada, alice, analysts, ollama):
+    services.grant(ada, analysts, ollama, None)
+    model = ollama.models.get()
+
+    assert "options" in api(ada, "GET", f"/api/models/{model.pk}/")[1]
+    assert "options" not in api(alice, "GET", f"/api/models/{model.pk}/")[1]
+
+
 @pytest.mark.parametrize("options", [{"num_ctx": 1}, {"api_base": "https://evil.test"}, {"num_ctx": "x"}, [], "x"])
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 def test_the_api_refuses_bad_options(api, ada, ollama, method, options):
