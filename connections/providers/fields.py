@@ -145,9 +145,10 @@ def joined(base: str, path: str, query: str = "") -> str:
 
 def in_path(name: str, safe: str = "") -> str:
     """A model's id as a part of a path, which it cannot lead out of. Raises RequestRefused."""
-    if any(step in {"", ".", ".."} for step in name.split("/")):
+    path = quote(name, safe)
+    if {"", ".", ".."} & set(path.split("/")):
         raise RequestRefused(f"{name[:60]!r} is no model's id: it must not have empty parts, . or .. between slashes.")
-    return quote(name, safe)
+    return path
 
 
 Secret = Annotated[SecretStr, AfterValidator(_secret)]

@@ -184,7 +184,7 @@ class Vertex(GoogleHost):
 
     def check(self) -> Outgoing:
         url = joined(
-            self._host, f"{self._parent}/publishers/google/models/{in_path(self.settings.check_model)}:countTokens"
+            self._host, f"{self._parent}/publishers/google/models/{in_path(self.settings.check_model, '@')}:countTokens"
         )
         return Outgoing(
             "POST", url, JSON_BODY, wire.encode({"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]})

@@ -47,7 +47,7 @@ class Place:
     def path(self) -> str:
         if self.endpoint:
             return f"endpoints/{self.endpoint}"
-        return f"publishers/{self.publisher}/models/{in_path(self.model)}"
+        return f"publishers/{self.publisher}/models/{in_path(self.model, '@')}"
 
 
 @lru_cache(maxsize=4096)
