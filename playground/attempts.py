@@ -8,14 +8,22 @@ from dataclasses import dataclass, field
 from operator import mul
 from typing import Any
 
+from django.conf import settings
+from django.utils.safestring import SafeString
+
 from access.principal import Principal
 from connections.providers.calls import JSON, Mode
+from gateway.asgi import MODES
 from gateway.envelope import Problem
 from gateway.metering import Record
 from gateway.pipeline import Prompt, engine
 from playground.answering import shortened
 from playground.forms import picture_type
 from playground.problems import NEXT_STEPS, RETRY
+from playground.render import coloured
+from playground.snippets import curl
+
+PATHS = {mode: path for path, mode in MODES.items()}
 
 
 @dataclass(slots=True)
@@ -31,6 +39,11 @@ class Attempt:
     adjusted: Sequence[str] = ()
     problem: Problem | None = None
     request_id: str = ""
+
+    @property
+    def code(self) -> SafeString:
+        """The same call from a shell."""
+        return coloured(curl(self.request, settings.BASE_URL, PATHS[self.mode]), "bash")
 
     @property
     def next_step(self) -> str:

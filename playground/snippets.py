@@ -33,9 +33,9 @@ def snippets(body: JSON, base_url: str) -> list[Snippet]:
     ]
 
 
-def curl(body: JSON, base_url: str) -> str:
+def curl(body: JSON, base_url: str, path: str = "/v1/chat/completions") -> str:
     lines = [
-        f"curl --no-buffer {shlex.quote(base_url + '/v1/chat/completions')}",
+        f"curl --no-buffer {shlex.quote(base_url + path)}",
         '--header "Authorization: Bearer $MESH_API_KEY"',
         "--header 'Content-Type: application/json'",
         f"--data-raw {shlex.quote(_pretty(body))}",

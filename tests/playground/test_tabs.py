@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import subprocess
 
 import pytest
 from django.urls import reverse
@@ -10,7 +12,8 @@ from connections.models import Model
 from connections.providers.calls import Mode
 from gateway.models import Usage
 from playground.attempt_forms import EmbeddingForm, ImageForm, RerankForm
-from playground.attempts import Attempt
+from playground.attempts import PATHS, Attempt
+from playground.snippets import curl
 from tests.playground.conftest import Visitor
 from tests.upstream.faults import Fault
 from tests.upstream.openai import DOT
@@ -215,3 +218,35 @@ def test_the_text_that_a_completion_model_gets_is_shown(visitor, upstream):
     assert visitor.run.effective["prompt"] == upstream.requests[0].json["prompt"]
     assert "The text that the model gets" in page
     assert "messages sent as one prompt" in page
+
+
+# --- the same call from elsewhere
+
+
+@pytest.mark.parametrize(
+    ("mode", "body"),
+    [
+        (Mode.IMAGE, {"model": "compatible/flux", "prompt": 'It\'s a "$HOME" `fish`', "n": 2}),
+        (Mode.EMBEDDING, {"model": "compatible/embed", "input": ["a", "it's b"]}),
+        (Mode.RERANK, {"model": "compatible/bge", "query": "a", "documents": ["a", "b"]}),
+    ],
+)
+def test_the_code_makes_the_same_call(visitor, alice, key_for, upstream, mode, body):
+    code = curl(body, visitor.mesh.url, PATHS[mode])
+    environment = {**os.environ, "MESH_API_KEY": key_for(alice)}
+    visitor.mesh.refresh()
+
+    done = subprocess.run(["bash"], input=code, env=environment, capture_output=True, text=True, timeout=60, check=True)
+
+    assert json.loads(done.stdout).keys() & {"data", "results"}
+    sent = upstream.requests[0].json
+    assert {name: sent[name] for name in body if name != "model"} == {
+        name: body[name] for name in body if name != "model"
+    }
+
+
+def test_the_code_is_on_the_page(visitor):
+    _, page = asked(visitor, "rerank", model="compatible/bge", query="</pre><script>", documents="a")
+
+    assert "/v1/rerank" in page
+    assert "<script>" not in page
