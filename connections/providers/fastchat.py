@@ -1,8 +1,12 @@
 """FastChat's workers, reached themselves or through their controller. They take plain prompts."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator
 
 from connections.providers import problems, shapes, wire
 from connections.providers.calls import (
@@ -21,6 +25,7 @@ from connections.providers.calls import (
 from connections.providers.contract import ONE_CHOICE, Abilities, Auth, EventReader, Provider, StaticHeaders
 from connections.providers.cumulative import Growing
 from connections.providers.errors import (
+    AddressRefused,
     BadReply,
     ContextTooLong,
     KeyRefused,
@@ -31,7 +36,7 @@ from connections.providers.errors import (
     RequestRefused,
     ServerFailed,
 )
-from connections.providers.fields import Url, joined
+from connections.providers.fields import Url, joined, tidy_address
 from connections.providers.framing import reader
 from connections.providers.openai_replies import usage_of
 from connections.providers.parameters import ParameterTable, Rule
@@ -52,6 +57,17 @@ CODES: Mapping[int, type[ProviderError]] = {
 }
 """What `error_code` says within an answer of HTTP 200; other codes go by their first digit."""
 EMBEDDING = ParameterTable.of("encoding_format")
+HOST = re.compile(r"[A-Za-z0-9._-]{1,253}")
+ELSEWHERE = (
+    "The controller named a worker on a host that this connection does not allow. An admin can add it to the"
+    " hosts of workers."
+)
+
+
+def _host(name: str) -> str:
+    if not HOST.fullmatch(name):
+        raise ValueError(f"{name[:60]!r} is no host's name: give it without http:// and without a port.")
+    return name.lower()
 
 
 class FastChat(Provider):
@@ -88,6 +104,13 @@ class FastChat(Provider):
         )  # fmt: skip
         role: Literal["worker", "controller"] = setting(
             "This is a", default="worker", help="The controller passes prompts on to its workers.", target=True
+        )
+        worker_hosts: list[Annotated[str, AfterValidator(_host)]] = setting(
+            "Hosts of workers",
+            default=[],
+            help="Where a controller's workers may be for embeddings, one per line, beside the controller's own host.",
+            target=True,
+            advanced=True,
         )
 
     settings: Settings
@@ -131,6 +154,14 @@ class FastChat(Provider):
         address = string(mapping(wire.decode(wire.ANY, answer.body, self.secrets())), "address")
         if not address:
             raise ModelMissing("The controller has no worker for this model.")
+        try:
+            address = tidy_address(address)
+        except ValueError as error:
+            raise BadReply(
+                "The controller named a worker by what is no address.", evidence=scrub(address, ())
+            ) from error
+        if urlsplit(address).hostname not in {urlsplit(self.settings.base_url).hostname, *self.settings.worker_hosts}:
+            raise AddressRefused(ELSEWHERE, evidence=scrub(address, ()))
         return address
 
     def reply(self, call: Call, answer: Answer) -> Reply:

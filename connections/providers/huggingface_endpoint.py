@@ -25,6 +25,7 @@ from connections.providers.tgi import TGI
 CONTROL = "https://api.endpoints.huggingface.cloud/v2/endpoint"
 HOSTS = ".endpoints.huggingface.cloud"
 UNKNOWN = "https://unknown.endpoints.huggingface.cloud"
+NOT_ITS_OWN = "Hugging Face named an address that is none of its own."
 """Stands for the address as long as only the name is known; nothing is sent there."""
 ASLEEP = "The endpoint is asleep or still starting. Try again in a minute."
 STATES: Mapping[str, str] = {
@@ -117,8 +118,11 @@ class HuggingFaceEndpoint(Provider):
             raise _unreachable(state)
         parts = urlsplit(url)
         if parts.scheme != "https" or not (parts.hostname or "").endswith(HOSTS):
-            raise BadReply("Hugging Face named an address that is none of its own.", evidence=url)
-        self._server, self._known = self._server_at(url.rstrip("/")), True
+            raise BadReply(NOT_ITS_OWN, evidence=url)
+        try:
+            self._server, self._known = self._server_at(url.rstrip("/")), True
+        except ValueError as error:
+            raise BadReply(NOT_ITS_OWN, evidence=url) from error
 
     def _address(self) -> Steps[None]:
         if not self._known:

@@ -87,7 +87,16 @@ def test_an_endpoint_without_address_says_why(state, error, words):
     assert words in provider.check_problem(status(state)).message
 
 
-@pytest.mark.parametrize("url", ["http://abc.eu.aws.endpoints.huggingface.cloud", "https://evil.test", "https://x/?"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://abc.eu.aws.endpoints.huggingface.cloud",
+        "https://evil.test",
+        "https://x/?",
+        "https://key@abc.eu.aws.endpoints.huggingface.cloud",
+        "https://abc.eu.aws.endpoints.huggingface.cloud/../x",
+    ],
+)
 def test_the_token_goes_to_no_address_but_hugging_faces(url):
     steps = by_name().steps(a_call(make(KIND)))
     next(steps)
