@@ -20,13 +20,15 @@ from connections.providers.settings import ProviderSettings, setting
 
 NO_LIST = frozenset({404, 405, 501})
 """Servers without a list of models answer so; the key was not refused."""
+CHECK = "check"
+"""Among the paths: what the free check asks for, where the list of models does not work."""
 PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
 
 
 def _paths(paths: dict[str, str]) -> dict[str, str]:
     for mode, path in paths.items():
-        if mode not in set(Mode):
-            raise ValueError(f"{mode[:40]!r} is no operation. There are: {', '.join(Mode)}.")
+        if mode not in {*Mode, CHECK}:
+            raise ValueError(f"{mode[:40]!r} is no operation. There are: {', '.join([*Mode, CHECK])}.")
         if not PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
             raise ValueError(f"The path of {mode} begins with / and has plain characters only, no .. and no ?.")
     return paths
@@ -89,7 +91,8 @@ class OpenAICompatible(OpenAIDialect):
         paths: Paths = setting(
             "Paths of its own",
             default={},
-            help="Where an operation lies elsewhere below the host, as in: embedding: /api/embed",
+            help="Where an operation lies elsewhere below the host, as in embedding: /api/embed, or check: /health "
+            "for servers that cannot list their models.",
             target=True,
             advanced=True,
         )
@@ -175,10 +178,10 @@ class OpenAICompatible(OpenAIDialect):
 
     def url_of(self, call: Call) -> str:
         own = self.settings.paths.get(call.mode)
-        if own is None:
-            return super().url_of(call)
-        parts = urlsplit(self.settings.base_url)
-        return urlunsplit(parts._replace(path=own))
+        return super().url_of(call) if own is None else self._at(own)
+
+    def _at(self, path: str) -> str:
+        return urlunsplit(urlsplit(self.settings.base_url)._replace(path=path))
 
     def body(self, call: Call) -> dict[str, Any]:
         body = super().body(call)
@@ -200,6 +203,14 @@ class OpenAICompatible(OpenAIDialect):
 
     def quirks(self, target: Target) -> Quirks:
         return Quirks(frozenset(self.settings.drop_parameters), self.settings.max_tokens_name)
+
+    def check(self) -> Outgoing:
+        own = self.settings.paths.get(CHECK)
+        return super().check() if own is None else Outgoing("GET", self._at(own), self._headers)
+
+    def models(self, answer: Answer) -> list[ModelInfo]:
+        """What a path of its own answers is no list."""
+        return [] if CHECK in self.settings.paths else super().models(answer)
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
         return None if answer.status in NO_LIST else super().check_problem(answer)

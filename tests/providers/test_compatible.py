@@ -369,3 +369,11 @@ def test_usage_and_tool_calls_pass():
 
     assert chunks == frames
     assert reader.usage.completion_tokens == 2
+
+
+def test_a_server_that_cannot_list_its_models_is_checked_by_a_path_of_its_own():
+    provider = make(KIND, base_url="https://llm.example.com/v1", paths={"check": "/health"})
+
+    assert provider.check().url == "https://llm.example.com/health"
+    assert provider.check_problem(Answer(200, {}, b'{"status": "ok"}')) is None
+    assert provider.models(Answer(200, {}, b'{"status": "ok"}')) == []
