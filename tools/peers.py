@@ -14,6 +14,7 @@ PEERS = {
     "langserve": ["langserve[server]==0.3.3", "langchain-openai", "sse-starlette"],
     "xinference": ["xinference==4.1.0", "xllamacpp"],
     "litellm": ["litellm[proxy]==1.109.1"],
+    "transformers": ["transformers[serving]>=5", "torch", "accelerate"],
     "fastchat": ["fschat==0.2.36", "torch", "transformers<5", "accelerate", "sentencepiece", "protobuf<7", "gguf"],
 }
 

@@ -106,12 +106,36 @@ async def test_litellm_does_not_know_a_model(litellm, ask):
 
 
 @pytest.fixture(scope="session")
-def fastchat(start, program, weights, tmp_path_factory):
-    """A controller and a worker."""
+def checkpoint(program, weights, tmp_path_factory):
+    """The built-in weights as a folder of safetensors."""
     import subprocess
 
-    folder, python = tmp_path_factory.mktemp("weights") / "smollm2-hf", python_of("fastchat")
-    subprocess.run([python, program("convert.py", programs.CONVERT), str(weights), str(folder)], check=True)
+    folder = tmp_path_factory.mktemp("weights") / "smollm2-hf"
+    command = [python_of("fastchat"), program("convert.py", programs.CONVERT), str(weights), str(folder)]
+    subprocess.run(command, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def transformers_serve(start, checkpoint):
+    port, program = free_port(), python_of("transformers").replace("/python", "/transformers")
+    command = [program, "serve", str(checkpoint), "--host", "127.0.0.1", "--port", str(port), "--device", "cpu"]
+    return start([*command, "--dtype", "float32"], port, "/health")
+
+
+async def test_transformers_own_server(transformers_serve, checkpoint, ask):
+    """Its list of models wants the hub: the check asks for /health instead."""
+    settings = {"base_url": transformers_serve.url, "sign_in": "none", "paths": {"check": "/health"}}
+    asked = ask("openai_compatible", settings)
+
+    assert await asked.names() == []
+    await check_paris(asked, Target(str(checkpoint)))
+
+
+@pytest.fixture(scope="session")
+def fastchat(start, checkpoint):
+    """A controller and a worker."""
+    folder, python = checkpoint, python_of("fastchat")
     ports = free_port(), free_port()
     place = ["--host", "127.0.0.1", "--port"]
     controller = start([python, "-m", "fastchat.serve.controller", *place, str(ports[0])], ports[0], "/test_connection")
