@@ -3,8 +3,6 @@
 A source gives its keys and says how to get new ones; it asks nobody itself.
 """
 
-import html
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -149,7 +147,7 @@ class AssumedRole:
     def _read(self, answer: Answer) -> AwsKeys:
         if answer.status >= 300:
             raise self._problem(answer)
-        key_id, secret, token, ends = (_tag(answer.body, name) for name in TOLD)
+        key_id, secret, token, ends = (aws_problems.tag(answer.body, name) for name in TOLD)
         if not (key_id and secret and token):
             raise BadReply("AWS answered the wish to assume the role in a form we cannot read.")
         return AwsKeys(key_id, secret, token, _unix(ends))
@@ -187,11 +185,6 @@ def signed(outgoing: Outgoing, source: KeySource, service: str, region: str) -> 
     request = request_of(outgoing.method, outgoing.url, dict(outgoing.headers), outgoing.body)
     sign_with(keys_of(keys.id, keys.secret, keys.token or None), service, region).add_auth(request)
     return replace(outgoing, headers=dict(request.headers.items()))
-
-
-def _tag(body: bytes, name: str) -> str:
-    found = re.search(rf"<{name}>\s*([^<]*?)\s*</{name}>".encode(), body)
-    return html.unescape(found[1].decode()) if found else ""
 
 
 def _unix(text: str) -> float:

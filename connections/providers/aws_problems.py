@@ -12,6 +12,7 @@ from connections.providers import problems, wire
 from connections.providers.calls import Answer
 from connections.providers.errors import KeyRefused, ProviderError
 
+MAX_XML = 65_536
 EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 NAMES: Mapping[str, str] = {"ServiceQuotaExceededException": "insufficient_quota"}
 """In the words that `problems` knows whatever the status."""
@@ -81,7 +82,7 @@ def code_of(answer: Answer) -> str:
     told = answer.headers.get("x-amzn-errortype") or content.get("__type") or content.get("code")
     if isinstance(told, str):
         return told.partition(":")[0].rpartition("#")[2]
-    return _xml(answer.body, "Code")
+    return tag(answer.body, "Code")
 
 
 def _status(code: str, content: Mapping[str, Any], status: int) -> int:
@@ -95,7 +96,7 @@ def _status(code: str, content: Mapping[str, Any], status: int) -> int:
 
 def _plainly(answer: Answer, code: str, content: Mapping[str, Any], status: int, words: Words) -> Answer:
     """The same in the shape that `problems` reads."""
-    told = content.get("message") or content.get("Message") or _xml(answer.body, "Message")
+    told = content.get("message") or content.get("Message") or tag(answer.body, "Message")[:2000]
     if not isinstance(told, str) or not told:
         return replace(answer, status=status)
     name = next((name for pattern, name in words if status == 400 and pattern.search(told)), NAMES.get(code, code))
@@ -111,6 +112,7 @@ def _content(body: bytes) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def _xml(body: bytes, name: str) -> str:
-    found = re.search(rf"<{name}>([^<]{{1,2000}})</{name}>".encode(), body[: problems.MAX_READ])
+def tag(body: bytes, name: str) -> str:
+    """The text of an element of XML, as AWS's older services answer; empty: there is none."""
+    found = re.search(rf"<{name}>([^<]*)</{name}>".encode(), body[:MAX_XML])
     return html.unescape(found[1].decode(errors="replace")).strip() if found else ""

@@ -13,7 +13,7 @@ from connections.providers import ambient
 from connections.providers.aws import NO_KEYS, AwsAuth, AwsProvider, AwsSettings, RegionalRequest, address
 from connections.providers.aws_keys import AwsKeys, HostKeys, TypedKeys
 from connections.providers.calls import Answer, InThread, Outgoing
-from connections.providers.errors import KeyRefused, Overloaded
+from connections.providers.errors import BadReply, KeyRefused, Overloaded
 from connections.transport import Transport
 from tests.upstream import sigv4
 from tests.upstream.faults import Fault
@@ -240,6 +240,14 @@ def test_a_role_that_cannot_be_assumed_says_why(code, words):
         taken(steps, Answer(403, {}, body.encode()))
 
     assert sigv4.SECRET not in caught.value.evidence
+
+
+def test_an_answer_that_breaks_off_in_blanks_is_read_at_once():
+    """A pattern that tries all ways to share the blanks out would take days."""
+    steps = provider(role_arn=ROLE).auth.renewal()
+
+    with pytest.raises(BadReply):
+        taken(steps, Answer(200, {}, b"<AccessKeyId>" + b" " * 60_000))
 
 
 # --- this machine's own identity -------------------------------------------------------------------------
