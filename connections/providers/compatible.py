@@ -10,7 +10,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import thinking, wire
-from connections.providers.calls import Adjustment, Answer, Call, Mode, Reply, Target
+from connections.providers.calls import Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
 from connections.providers.fields import HeaderName, Headers, HeaderText, OpenAIUrl, Secret, SecretHeaders, named_twice
