@@ -1,5 +1,6 @@
 """How the house is built: import arrows, locked dependencies, and what a start does not load."""
 
+import ast
 import os
 import re
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from connections.providers import registry
 from llmmesh.environment import OPTIONS, ROOT_SECRETS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +64,42 @@ def test_the_local_models_process_knows_nothing_of_ours():
     )
 
     assert not set(eval(done.stdout)) & {"django", "celery", "llmmesh", "access", "connections", "gateway"}
+
+
+SHARED_BY_PROVIDERS = (
+    *("calls", "contract", "conversation", "cumulative", "emulation", "errors", "feature_extraction", "fields"),
+    *("framing", "images", "multipart", "oauth", "parameters", "problems", "prompt_formats", "ranking", "registry"),
+    *("scrubbing", "settings", "shapes", "streams", "text_generation", "thinking", "wire"),
+)
+PACKAGES = ("connections", *(f"connections/{part}" for part in ("api", "health", "services", "templatetags", "views")))
+NO_PROVIDERS_OWN = (
+    *(ROOT / f"connections/providers/{name}.py" for name in SHARED_BY_PROVIDERS),
+    *(path for folder in (*PACKAGES, "connections/providers/conformance") for path in (ROOT / folder).glob("*.py")),
+    *(path for app in ("access", "gateway", "playground") for path in (ROOT / app).rglob("*.py")),
+)
+
+
+def test_shared_code_never_asks_which_provider_this_is():
+    """What is particular to one lives in its own file; texts for people may name it."""
+    kinds = registry.providers()
+    own = {one.__module__ for one in kinds.values()}
+
+    for path in NO_PROVIDERS_OWN:
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        imports = [node for node in nodes if isinstance(node, ast.ImportFrom)]
+        modules = {node.module for node in imports}
+        modules |= {f"{node.module}.{one.name}" for node in imports for one in node.names}
+
+        assert not texts & set(kinds), path
+        assert not modules & own, path
+
+
+def test_no_page_asks_which_provider_this_is():
+    for path in (ROOT / "templates").rglob("*.html"):
+        asked = re.findall(r"""\{%\s*(?:el)?if[^%]*?["']([a-z0-9_]+)["']""", path.read_text())
+
+        assert not set(asked) & set(registry.providers()), path
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
