@@ -4,8 +4,12 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from connections.providers.contract import Provider
+
+if TYPE_CHECKING:
+    from connections.providers.conformance.everything import Outcome
 
 BROKEN, UNUSABLE = 1, 2
 """Exit statuses: a promise is broken; there is nothing that could be checked."""
@@ -64,22 +68,25 @@ def told(kind: type[Provider], folders: list[Path], *, quiet: bool = False) -> i
     from connections.providers.conformance.everything import outcomes  # noqa: PLC0415 - of no use to the web process
     from connections.providers.conformance.golden import Golden  # noqa: PLC0415 - likewise
 
-    about, broken, kept, skipped = "", 0, 0, 0
+    found: list[Outcome] = []
     for outcome in outcomes(Golden(kind, [folder.resolve() for folder in folders])):
-        if outcome.about != about and not quiet:
-            about = outcome.about
-            print(f"\n{about.capitalize()}")
-        if outcome.problem:
-            broken += 1
-            print(f"  BROKEN  {outcome.promise}\n          {outcome.problem}")
-        elif outcome.skipped:
-            skipped += 1
-            print(f"  skipped {outcome.promise} ({outcome.skipped})" if not quiet else "", end="" if quiet else "\n")
-        else:
-            kept += 1
-            print(f"  ok      {outcome.promise}" if not quiet else "", end="" if quiet else "\n")
+        if not quiet and (not found or found[-1].about != outcome.about):
+            print(f"\n{outcome.about.capitalize()}")
+        found.append(outcome)
+        if outcome.problem or not quiet:
+            print(_line(outcome))
+    broken, skipped = sum(bool(one.problem) for one in found), sum(bool(one.skipped) for one in found)
+    kept = len(found) - broken - skipped
     print(f"\n{kind.label}: {kept} promises kept, {broken} broken, {skipped} skipped.")
     return BROKEN if broken else 0
+
+
+def _line(outcome: "Outcome") -> str:
+    if outcome.problem:
+        return f"  BROKEN  {outcome.promise}\n          {outcome.problem}"
+    if outcome.skipped:
+        return f"  skipped {outcome.promise} ({outcome.skipped})"
+    return f"  ok      {outcome.promise}"
 
 
 if __name__ == "__main__":
