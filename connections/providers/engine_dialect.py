@@ -51,6 +51,10 @@ Below = Annotated[str, AfterValidator(_below)]
 ModelId = Annotated[str, AfterValidator(_model_id)]
 
 
+def own_template(help: str) -> Any:
+    return setting("Chat template", default="", help=help, advanced=True, max_length=50_000)
+
+
 class FormatOptions(DialectOptions):
     """For engines that write conversations down themselves."""
 

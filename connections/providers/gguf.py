@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import model_validator
 
 from connections.providers.calls import Mode, ModelInfo
-from connections.providers.engine_dialect import Below, EngineDialect, FormatOptions
+from connections.providers.engine_dialect import Below, EngineDialect, FormatOptions, own_template
 from connections.providers.llamacpp import LlamaCpp
 from connections.providers.settings import ProviderSettings, setting
 
@@ -44,13 +44,7 @@ class GGUF(EngineDialect):
             ge=0,
             le=999,
         )
-        chat_template: str = setting(
-            "Chat template",
-            default="",
-            help="A Jinja template in place of the one in the files. llama.cpp renders it.",
-            advanced=True,
-            max_length=50_000,
-        )
+        chat_template: str = own_template("A Jinja template in place of the one in the files. llama.cpp renders it.")
 
         @model_validator(mode="after")
         def _told_apart(self) -> Self:

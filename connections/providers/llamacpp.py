@@ -4,17 +4,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import SecretStr
-
 from connections.providers import wire
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
-from connections.providers.fields import OpenAIUrl, Secret, joined
+from connections.providers.fields import OpenAIUrl, joined
 from connections.providers.llamacpp_native import TABLE, CompletionReader, body_of, completion
-from connections.providers.openai_dialect import OpenAIDialect
+from connections.providers.own_server import OwnServer, ServerSettings, server_address
 from connections.providers.parameters import COMMON, ParameterTable, Rule
-from connections.providers.settings import ProviderSettings, setting
 
 REFUSED = frozenset({"store", "service_tier", "prompt_cache_key", "safety_identifier", "best_of", "verbosity"})
 OWN = (
@@ -33,13 +30,12 @@ OWN = (
 """Parameters that only llama.cpp knows."""
 
 
-class LlamaCpp(OpenAIDialect):
+class LlamaCpp(OwnServer):
     kind = "llamacpp"
     label = "llama.cpp server"
     summary = "Open models in GGUF files, on a machine of your own."
     mark = "llamacpp"
     order = 60
-    group = "self_hosted"
     docs_url = "https://github.com/ggml-org/llama.cpp/tree/master/tools/server"
     modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING, Mode.RERANK})
     parameters = ParameterTable.of(
@@ -48,30 +44,11 @@ class LlamaCpp(OpenAIDialect):
         *OWN,
         repetition_penalty=Rule("repeat_penalty"),
     )
-    price_provider = "local"
-    """No price table has it, so a model that shares a well-known name is not priced like it."""
 
-    class Settings(ProviderSettings):
-        base_url: OpenAIUrl = setting(
-            "Server URL",
-            help="Where llama-server listens.",
-            target=True,
-            placeholder="http://127.0.0.1:8080",
-            min_length=1,
-        )
-        api_key: Secret = setting(
-            "API key", default=SecretStr(""), help="Only if the server was started with --api-key."
-        )
+    class Settings(ServerSettings):
+        base_url: OpenAIUrl = server_address("http://127.0.0.1:8080", "Where llama-server listens.")
 
     settings: Settings
-
-    @property
-    def base_url(self) -> str:
-        return self.settings.base_url
-
-    def sign_in(self) -> Mapping[str, str]:
-        key = self.settings.api_key.get_secret_value()
-        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def request(self, call: Call) -> Outgoing:
         if call.mode is not Mode.COMPLETION:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from pydantic import SecretStr
-
 from connections.providers import problems, shapes, wire
 from connections.providers.calls import (
     JSON,
@@ -31,6 +29,7 @@ from connections.providers.ollama_replies import (
     usage_of,
 )
 from connections.providers.ollama_requests import chat_fields, one_prompt
+from connections.providers.own_server import bearer_of, optional_key, server_address
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.prompt_formats import PromptOptions
 from connections.providers.settings import ProviderSettings, setting
@@ -78,14 +77,10 @@ class Ollama(Provider):
     price_provider = "local"
 
     class Settings(ProviderSettings):
-        base_url: Url = setting(
-            "Server URL",
-            help="Where Ollama listens, or https://ollama.com for its cloud.",
-            target=True,
-            placeholder="http://127.0.0.1:11434",
-            min_length=1,
+        base_url: Url = server_address(
+            "http://127.0.0.1:11434", "Where Ollama listens, or https://ollama.com for its cloud."
         )
-        api_key: Secret = setting("API key", default=SecretStr(""), help="Only for Ollama's cloud.")
+        api_key: Secret = optional_key("Only for Ollama's cloud.")
         num_ctx: int | None = setting(
             "Context of all models (tokens)",
             default=None,
@@ -110,8 +105,7 @@ class Ollama(Provider):
 
     @property
     def auth(self) -> Auth:
-        key = self.settings.api_key.get_secret_value()
-        return StaticHeaders({"Authorization": f"Bearer {key}"} if key else {})
+        return StaticHeaders(bearer_of(self.settings.api_key))
 
     def request(self, call: Call) -> Outgoing:
         given = {name: wire.plain(value) for name, value in self.parameters_for(call.target).apply(call).items()}

@@ -10,8 +10,9 @@ from connections.providers.calls import JSON, Answer, Call, Mode, ModelInfo, Out
 from connections.providers.contract import Abilities, Retired
 from connections.providers.fields import Url, joined
 from connections.providers.openai_dialect import OpenAIDialect
+from connections.providers.own_server import server_address
 from connections.providers.parameters import ParameterTable
-from connections.providers.settings import ProviderSettings, setting
+from connections.providers.settings import ProviderSettings
 
 QUIET: JSON = {"echo": False, "stop": []}
 """Otherwise the answer repeats the prompt, and ends with its first sentence."""
@@ -32,13 +33,7 @@ class RunGPT(OpenAIDialect):
     )
 
     class Settings(ProviderSettings):
-        base_url: Url = setting(
-            "Server URL",
-            help="Where the server listens.",
-            target=True,
-            placeholder="http://rungpt.internal:51002",
-            min_length=1,
-        )
+        base_url: Url = server_address("http://rungpt.internal:51002")
 
     settings: Settings
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from pydantic import SecretStr
 
 from connections.providers import feature_extraction, problems, ranking, text_generation, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target, Usage
 from connections.providers.contract import NOTHING, Abilities, Auth, Provider, StaticHeaders
 from connections.providers.errors import ProviderError
 from connections.providers.fields import Secret, Url, joined
+from connections.providers.own_server import bearer_of, optional_key, server_address
 from connections.providers.parameters import ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 
@@ -35,14 +35,8 @@ class TEI(Provider):
     parameters = ParameterTable.of("normalize", "truncate", "prompt_name", "truncation_direction", "top_n")
 
     class Settings(ProviderSettings):
-        base_url: Url = setting(
-            "Server URL",
-            help="Where the server listens.",
-            target=True,
-            placeholder="http://tei.internal:8080",
-            min_length=1,
-        )
-        api_key: Secret = setting("API key", default=SecretStr(""), help="Only if the server was started with one.")
+        base_url: Url = server_address("http://tei.internal:8080")
+        api_key: Secret = optional_key("Only if the server was started with one.")
         batch_size: int = setting(
             "Texts per request",
             default=32,
@@ -56,8 +50,7 @@ class TEI(Provider):
 
     def __init__(self, settings: ProviderSettings, lent: Mapping[str, Provider] = NOTHING) -> None:
         super().__init__(settings, lent)
-        key = self.settings.api_key.get_secret_value()
-        self._auth = StaticHeaders({"Authorization": f"Bearer {key}"} if key else {})
+        self._auth = StaticHeaders(bearer_of(self.settings.api_key))
         self._root = self.settings.base_url.removesuffix("/v1")
         self._abilities = Abilities(streams=False, choices=1, inputs=self.settings.batch_size)
         self._secrets = self.secrets()

@@ -3,57 +3,40 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import SecretStr
-
 from connections.providers import text_generation, wire
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
 from connections.providers.fields import OpenAIUrl, Secret, joined
-from connections.providers.openai_dialect import OpenAIDialect
+from connections.providers.own_server import OwnServer, ServerSettings, optional_key, server_address
 from connections.providers.parameters import ParameterTable
-from connections.providers.settings import ProviderSettings, setting
 
 ONE_PROMPT = Abilities(choices=1, prompts=1)
 
 
-class TGI(OpenAIDialect):
+class TGI(OwnServer):
     kind = "tgi"
     label = "Text Generation Inference"
     summary = "Hugging Face's model server (TGI). Frozen since 2026, and still running in many places."
     mark = "tgi"
-    group = "self_hosted"
     docs_url = "https://huggingface.co/docs/text-generation-inference"
-    price_provider = "local"
     modes = frozenset({Mode.CHAT, Mode.COMPLETION})
     parameters = ParameterTable.of(
         *("temperature", "top_p", "max_tokens", "stop", "seed", "presence_penalty", "frequency_penalty"),
         *("logprobs", "top_logprobs", "response_format", "tools", "tool_choice", "guideline", "tool_prompt"),
     )
 
-    class Settings(ProviderSettings):
-        base_url: OpenAIUrl = setting(
-            "Server URL",
-            help="Where the server listens. Without any path, /v1 is added.",
-            target=True,
-            placeholder="http://tgi.internal:8080",
-            min_length=1,
+    class Settings(ServerSettings):
+        base_url: OpenAIUrl = server_address(
+            "http://tgi.internal:8080", "Where the server listens. Without any path, /v1 is added."
         )
-        api_key: Secret = setting("API key", default=SecretStr(""), help="Only if the server asks for one.")
+        api_key: Secret = optional_key("Only if the server asks for one.")
 
     settings: Settings
 
     @property
-    def base_url(self) -> str:
-        return self.settings.base_url
-
-    @property
     def root(self) -> str:
         return self.base_url.removesuffix("/v1")
-
-    def sign_in(self) -> Mapping[str, str]:
-        key = self.settings.api_key.get_secret_value()
-        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def request(self, call: Call) -> Outgoing:
         if call.mode is not Mode.COMPLETION:

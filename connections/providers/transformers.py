@@ -1,15 +1,14 @@
 """A Hugging Face checkpoint in a local folder, run by transformers in a process of ours."""
 
-from collections.abc import Sequence
 from typing import Literal
 
-from connections.providers.calls import JSON, Mode, ModelInfo
-from connections.providers.engine_dialect import Below, EngineDialect, FormatOptions, ModelId, model_id
+from connections.providers.checkpoint import Checkpoint, CheckpointSettings
+from connections.providers.engine_dialect import own_template
 from connections.providers.parameters import ParameterTable
-from connections.providers.settings import ProviderSettings, setting
+from connections.providers.settings import setting
 
 
-class Transformers(EngineDialect):
+class Transformers(Checkpoint):
     kind = "transformers"
     label = "Transformers checkpoint"
     summary = "Any causal or sequence-to-sequence checkpoint in a local folder."
@@ -33,40 +32,12 @@ class Transformers(EngineDialect):
         "length_penalty",
     )
 
-    class Settings(ProviderSettings):
-        folder: Below = setting(
-            "Checkpoint folder",
-            help="Below one of the folders in MESH_MODEL_FOLDERS. It holds config.json, a tokenizer and safetensors.",
-            placeholder="tiny-llama",
-            min_length=1,
-        )
-        model_id: ModelId = setting(
-            "Model id", default="", help="How the model is called here. Empty: the folder's name.", advanced=True
-        )
-        dtype: Literal["auto", "float32", "float16", "bfloat16"] = setting(
-            "Number format", default="auto", help="auto: as the checkpoint says.", advanced=True
-        )
+    class Settings(CheckpointSettings):
         device: Literal["auto", "cpu", "cuda", "mps"] = setting(
             "Device", default="auto", help="auto: a graphics processor if there is one.", advanced=True
         )
-        chat_template: str = setting(
-            "Chat template",
-            default="",
-            help="A Jinja template in place of the checkpoint's own. It is rendered in a sandbox.",
-            advanced=True,
-            max_length=50_000,
+        chat_template: str = own_template(
+            "A Jinja template in place of the checkpoint's own. It is rendered in a sandbox."
         )
 
-    ModelOptions = FormatOptions
-
     settings: Settings
-
-    def told(self) -> JSON:
-        return {**super().told(), "model_id": self._id}
-
-    @property
-    def _id(self) -> str:
-        return self.settings.model_id or model_id(self.settings.folder)
-
-    def offered(self) -> Sequence[ModelInfo]:
-        return [ModelInfo(self._id, mode) for mode in (Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING)]

@@ -1,20 +1,20 @@
 """vLLM: OpenAI's routes, many more parameters, and two generations of structured output and of errors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
-from pydantic import SecretStr
 
 from connections.providers import problems, ranking, wire
 from connections.providers.calls import JSON, Adjustment, Answer, Call, Frame, Mode, Outgoing, Reply
 from connections.providers.contract import EventReader
-from connections.providers.fields import OpenAIUrl, Secret, joined
-from connections.providers.openai_dialect import DialectOptions, OpenAIDialect
+from connections.providers.fields import OpenAIUrl, joined
+from connections.providers.openai_dialect import DialectOptions
 from connections.providers.openai_replies import ChunkReader
+from connections.providers.own_server import OwnServer, ServerSettings, server_address
 from connections.providers.parameters import COMMON, ParameterTable
-from connections.providers.settings import ProviderSettings, setting
+from connections.providers.settings import setting
 
 REFUSED = frozenset({"store", "prompt_cache_key", "safety_identifier", "verbosity", "service_tier", "input_type"})
 SAMPLING = (
@@ -36,15 +36,13 @@ class VLLMOptions(DialectOptions):
     )
 
 
-class VLLM(OpenAIDialect):
+class VLLM(OwnServer):
     kind = "vllm"
     label = "vLLM"
     summary = "The fast server for open models on GPUs of your own."
     mark = "vllm"
     order = 50
-    group = "self_hosted"
     docs_url = "https://docs.vllm.ai"
-    price_provider = "local"
     modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING, Mode.RERANK})
     ModelOptions = VLLMOptions
     parameters = ParameterTable.of(
@@ -54,16 +52,9 @@ class VLLM(OpenAIDialect):
         *("structured_outputs", *(f"guided_{name}" for name in GUIDED), "guided_whitespace_pattern", "top_n"),
     )
 
-    class Settings(ProviderSettings):
-        base_url: OpenAIUrl = setting(
-            "Server URL",
-            help="Where vllm serve listens. Without any path, /v1 is added.",
-            target=True,
-            placeholder="http://vllm.internal:8000",
-            min_length=1,
-        )
-        api_key: Secret = setting(
-            "API key", default=SecretStr(""), help="Only if the server was started with --api-key."
+    class Settings(ServerSettings):
+        base_url: OpenAIUrl = server_address(
+            "http://vllm.internal:8000", "Where vllm serve listens. Without any path, /v1 is added."
         )
         version: Literal["new", "old"] = setting(
             "Server version",
@@ -84,14 +75,6 @@ class VLLM(OpenAIDialect):
         )
 
     settings: Settings
-
-    @property
-    def base_url(self) -> str:
-        return self.settings.base_url
-
-    def sign_in(self) -> Mapping[str, str]:
-        key = self.settings.api_key.get_secret_value()
-        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def request(self, call: Call) -> Outgoing:
         outgoing = super().request(call)

@@ -5,16 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
-from pydantic import SecretStr
 
 from connections.providers import wire
 from connections.providers.calls import Answer, Call, Frame, Mode, ModelInfo, Reply
 from connections.providers.contract import EventReader
 from connections.providers.fields import OpenAIUrl, Secret
-from connections.providers.openai_dialect import OpenAIDialect
 from connections.providers.openai_replies import ChunkReader
+from connections.providers.own_server import OwnServer, ServerSettings, optional_key, server_address
 from connections.providers.parameters import COMMON, KNOWN, ParameterTable
-from connections.providers.settings import ProviderSettings, setting
 
 KINDS: Mapping[str, Mode] = {
     "LLM": Mode.CHAT,
@@ -25,37 +23,23 @@ KINDS: Mapping[str, Mode] = {
 """What `model_type` says; other types are nothing that we can call."""
 
 
-class Xinference(OpenAIDialect):
+class Xinference(OwnServer):
     kind = "xinference"
     label = "Xinference"
     summary = "Open models of every kind, launched by an Xinference cluster."
     mark = "xinference"
     order = 64
-    group = "self_hosted"
     docs_url = "https://inference.readthedocs.io"
     modes = frozenset({Mode.CHAT, Mode.COMPLETION, Mode.EMBEDDING, Mode.IMAGE, Mode.RERANK})
-    price_provider = "local"
     parameters = ParameterTable.of(
         *(name for name in COMMON if name != "input_type"), *KNOWN[Mode.RERANK], "size", "negative_prompt"
     )
 
-    class Settings(ProviderSettings):
-        base_url: OpenAIUrl = setting(
-            "Server URL", help="Of the supervisor.", target=True, placeholder="http://127.0.0.1:9997", min_length=1
-        )
-        api_key: Secret = setting(
-            "API key", default=SecretStr(""), help="From version 4 on needed, unless authentication is switched off."
-        )
+    class Settings(ServerSettings):
+        base_url: OpenAIUrl = server_address("http://127.0.0.1:9997", "Of the supervisor.")
+        api_key: Secret = optional_key("From version 4 on needed, unless authentication is switched off.")
 
     settings: Settings
-
-    @property
-    def base_url(self) -> str:
-        return self.settings.base_url
-
-    def sign_in(self) -> Mapping[str, str]:
-        key = self.settings.api_key.get_secret_value()
-        return {"Authorization": f"Bearer {key}"} if key else {}
 
     def reply(self, call: Call, answer: Answer) -> Reply:
         reply = super().reply(call, answer)
