@@ -12,7 +12,9 @@ from connections.providers.conversation import (
     described,
     function_of,
     name_of,
+    parts_of,
     schema_of,
+    turns_of,
     unknown_part,
 )
 from connections.providers.errors import RequestRefused
@@ -88,7 +90,7 @@ class _Translation:
     def _conversation(self) -> None:
         messages: list[JSON] = self.given.pop("messages")
         system = [message for message in messages if message["role"] in {"system", "developer"}]
-        turns = turns_of(message for message in messages if message not in system)
+        turns = _turns(message for message in messages if message not in system)
         told = [part for message in system for part in _parts(message.get("content")) if part["type"] == "text"]
         if system != messages[: len(system)]:
             self._report("messages", "changed: all system text moved to the front")
@@ -217,16 +219,8 @@ class _Translation:
 # --- messages --------------------------------------------------------------------------------------------
 
 
-def turns_of(messages: Iterable[JSON]) -> list[JSON]:
-    """Turns of user and assistant; neighbours of one role are one, so all tool results come in one turn."""
-    turns: list[JSON] = []
-    for message in messages:
-        role = "assistant" if message["role"] == "assistant" else "user"
-        blocks = _blocks(message)
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
+def _turns(messages: Iterable[JSON]) -> list[JSON]:
+    turns = turns_of(messages, _blocks)
     if turns and turns[-1]["role"] == "assistant" and turns[-1]["content"][-1]["type"] == "text":
         last = turns[-1]["content"][-1]
         last["text"] = last["text"].rstrip()  # refused otherwise
@@ -243,8 +237,7 @@ def _blocks(message: JSON) -> list[JSON]:
 
 def _parts(content: Any) -> list[JSON]:
     """Empty texts are left out: they are refused."""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    return [_part(part) for part in parts if part.get("type") != "text" or part.get("text")]
+    return [_part(part) for part in parts_of(content)]
 
 
 def _part(part: JSON) -> JSON:

@@ -8,7 +8,7 @@ from connections.providers import aws_problems, problems, wire
 from connections.providers.calls import JSON, Answer, Frame, Reply, Usage
 from connections.providers.contract import EventReader
 from connections.providers.errors import ProviderError, ServerFailed
-from connections.providers.shapes import ShapedReader, chat_reply, decoded, mapping, mappings, string
+from connections.providers.shapes import BlockReader, chat_reply, decoded, mapping, mappings, place_of, string
 
 FINISH_REASONS: Mapping[str, str] = {
     "end_turn": "stop",
@@ -115,73 +115,41 @@ def problem_in(frame: Frame, secrets: Sequence[str]) -> ProviderError | None:
     return None
 
 
-class ConverseReader(ShapedReader):
+class ConverseReader(BlockReader):
     """The events of the chat API as chunks."""
-
-    def __init__(self, secrets: Sequence[str], wants_usage: bool) -> None:
-        super().__init__(secrets, wants_usage)
-        self._tools: dict[Any, int] = {}
-        self._without_arguments: set[Any] = set()
 
     def feed(self, frame: Frame) -> Sequence[bytes]:
         if problem := problem_in(frame, self._secrets):
             raise problem
         event = mapping(wire.decode(wire.ANY, frame.data, self._secrets))
+        block = place_of(event, "contentBlockIndex")
         match frame.event:
             case "contentBlockDelta":
-                return self._block(_place(event), mapping(event.get("delta")))
+                return self._goes_on(block, mapping(event.get("delta")))
             case "messageStart":
                 return [self._delta(role="assistant", content="")]
             case "contentBlockStart":
-                return self._begun(_place(event), mapping(mapping(event.get("start")).get("toolUse")))
+                tool = mapping(mapping(event.get("start")).get("toolUse"))
+                return self._tool_begins(block, string(tool, "toolUseId"), string(tool, "name")) if tool else ()
             case "contentBlockStop":
-                return self._ended(_place(event))
+                return self._tool_ends(block)
             case "messageStop":
                 return self._stopped(event)
             case "metadata":
                 self.usage = usage_of(event.get("usage"))
         return ()
 
-    def _begun(self, place: int, tool: Mapping[str, Any]) -> Sequence[bytes]:
-        if not tool:
-            return ()
-        self._tools[place] = len(self._tools)
-        self._without_arguments.add(place)
-        function = {"name": string(tool, "name"), "arguments": ""}
-        return self._tool(place, {"id": string(tool, "toolUseId"), "type": "function", "function": function})
-
-    def _block(self, place: int, delta: Mapping[str, Any]) -> Sequence[bytes]:
+    def _goes_on(self, block: int, delta: Mapping[str, Any]) -> Sequence[bytes]:
         if "text" in delta:
             return self._text(string(delta, "text"))
         if "reasoningContent" in delta:
             return self._text(string(mapping(delta["reasoningContent"]), "text"), name="reasoning_content")
-        arguments = string(mapping(delta.get("toolUse")), "input")
-        if place not in self._tools or not arguments:
-            return ()
-        self._without_arguments.discard(place)
-        return self._tool(place, {"function": {"arguments": arguments}})
-
-    def _ended(self, place: int) -> Sequence[bytes]:
-        """A tool without arguments gets no part of them at all."""
-        if place not in self._without_arguments:
-            return ()
-        self._without_arguments.discard(place)
-        return self._tool(place, {"function": {"arguments": "{}"}})
+        return self._tool_goes_on(block, string(mapping(delta.get("toolUse")), "input"))
 
     def _stopped(self, event: Mapping[str, Any]) -> Sequence[bytes]:
         if self.finish_reason:
             return ()
         return self._finish(_finish_of(event.get("stopReason"), bool(self._tools), self.usage))
-
-    def _tool(self, place: int, call: JSON) -> Sequence[bytes]:
-        self._heard = True
-        return [self._delta(tool_calls=[{"index": self._tools[place], **call}])]
-
-
-def _place(event: Mapping[str, Any]) -> int:
-    """The number of the content block that an event is about."""
-    index = event.get("contentBlockIndex")
-    return index if isinstance(index, int) else -1
 
 
 class InvokedReader:

@@ -4,13 +4,22 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import msgspec
-
 from connections.providers import wire
 from connections.providers.anthropic_models import Quirks, quirks_of
 from connections.providers.anthropic_requests import BUDGETS, EFFORTS, JSON_ONLY, LARGEST_BUDGET, SMALLEST_BUDGET
 from connections.providers.bedrock_models import known_name, traits_of
 from connections.providers.calls import JSON, Adjustment, Call, Target
+from connections.providers.conversation import (
+    arguments_of,
+    data_of,
+    described,
+    function_of,
+    name_of,
+    parts_of,
+    schema_of,
+    turns_of,
+    unknown_part,
+)
 from connections.providers.errors import RequestRefused
 from connections.providers.model_families.claude_messages import bare_name
 from connections.providers.parameters import ParameterTable, Rule
@@ -91,7 +100,7 @@ class _Translation:
     def _conversation(self) -> None:
         messages: list[JSON] = self.given.pop("messages")
         told = [message for message in messages if message["role"] in {"system", "developer"}]
-        turns = turns_of(message for message in messages if message not in told)
+        turns = _turns(message for message in messages if message not in told)
         system = [block for message in told for block in _parts(message.get("content"))]
         if told != messages[: len(told)]:
             self._report("messages", "changed: all system text moved to the front")
@@ -275,16 +284,8 @@ class _Translation:
 # --- messages --------------------------------------------------------------------------------------------
 
 
-def turns_of(messages: Iterable[JSON]) -> list[JSON]:
-    """Turns of user and assistant; neighbours of one role are one, so all tool results come in one turn."""
-    turns: list[JSON] = []
-    for message in messages:
-        role = "assistant" if message["role"] == "assistant" else "user"
-        blocks = _blocks(message)
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += blocks
-        elif blocks:
-            turns.append({"role": role, "content": blocks})
+def _turns(messages: Iterable[JSON]) -> list[JSON]:
+    turns = turns_of(messages, _blocks)
     if turns and turns[-1]["role"] == "assistant" and "text" in turns[-1]["content"][-1]:
         last = turns[-1]["content"][-1]
         last["text"] = last["text"].rstrip() or "-"  # refused otherwise
@@ -308,8 +309,7 @@ def _blocks(message: JSON) -> list[JSON]:
 
 def _parts(content: Any) -> list[JSON]:
     """Blank texts are left out: they are refused."""
-    parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
-    told = [part for part in parts if part.get("type") != "text" or part.get("text", "").strip()]
+    told = [part for part in parts_of(content) if part.get("type") != "text" or part["text"].strip()]
     return [block for part in told for block in (_part(part), *_cache_point(part))]
 
 
@@ -321,17 +321,15 @@ def _part(part: JSON) -> JSON:
             return {"text": part.get("refusal") or "-"}
         case "image_url":
             return {"image": _image(part["image_url"]["url"])}
-        case kind:
-            raise RequestRefused(f"This model takes no content of type {kind}.", status=400)
+        case _:
+            raise unknown_part(part)
 
 
 def _image(url: str) -> JSON:
-    kind, comma, data = url.removeprefix("data:").partition(",")
-    if not url.startswith("data:") or not comma or not kind.endswith(";base64"):
-        raise RequestRefused("An image must come as a data: URL in base64.", status=400)
-    form = IMAGES.get(kind.removesuffix(";base64").partition(";")[0])
+    kind, data = data_of(url)
+    form = IMAGES.get(kind)
     if form is None:
-        raise RequestRefused("An image must be a PNG, JPEG, GIF or WebP file.", status=400)
+        raise RequestRefused("A picture must be a PNG, JPEG, GIF or WebP file.", status=400)
     return {"format": form, "source": {"bytes": data}}
 
 
@@ -348,13 +346,7 @@ def _cache_point(part: JSON) -> list[JSON]:
 
 
 def _tool_use(call: JSON) -> JSON:
-    function = call.get("function") or {}
-    try:
-        arguments = msgspec.json.decode(function.get("arguments") or "{}")
-    except msgspec.DecodeError as error:
-        raise RequestRefused("The arguments of a tool call in the conversation are not JSON.", status=400) from error
-    given = arguments if isinstance(arguments, dict) else {"value": arguments}
-    return {"toolUse": {"toolUseId": _id(call.get("id")), "name": function.get("name", ""), "input": given}}
+    return {"toolUse": {"toolUseId": _id(call.get("id")), "name": name_of(call), "input": arguments_of(call)}}
 
 
 def _id(name: Any) -> str:
@@ -363,11 +355,7 @@ def _id(name: Any) -> str:
 
 
 def _tool(tool: JSON) -> list[JSON]:
-    function = tool.get("function")
-    if not isinstance(function, dict):
-        raise RequestRefused("This model takes only tools of type function.", status=400)
-    schema = function.get("parameters") or {"type": "object", "properties": {}}
-    described = {"description": function["description"]} if function.get("description") else {}
+    function = function_of(tool)
     strict = {"strict": True} if function.get("strict") is True else {}
-    spec = {"name": function["name"], **described, "inputSchema": {"json": schema}, **strict}
+    spec = {"name": function["name"], **described(function), "inputSchema": {"json": schema_of(function)}, **strict}
     return [{"toolSpec": spec}, *_cache_point(tool)]

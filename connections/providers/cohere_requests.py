@@ -5,6 +5,7 @@ from typing import Any
 
 from connections.providers import wire
 from connections.providers.calls import JSON, Adjustment, Call
+from connections.providers.conversation import unknown_part
 from connections.providers.errors import RequestRefused
 from connections.providers.model_families.cohere_text import P, one_penalty
 from connections.providers.model_families.family import list_of
@@ -142,8 +143,8 @@ def _part(part: JSON) -> JSON:
             return {"type": "image_url", "image_url": part["image_url"]}
         case "document":
             return part
-        case kind:
-            raise RequestRefused(f"This model takes no content of type {kind}.", status=400)
+        case _:
+            raise unknown_part(part)
 
 
 def rerank_body(call: Call, table: ParameterTable) -> JSON:

@@ -1,6 +1,6 @@
 """What a conversation in OpenAI's shape holds, read once for all dialects that write it down differently."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,19 @@ def parts_of(content: Any) -> Sequence[JSON]:
     """A message's parts; empty texts are left out, as many systems refuse them."""
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content or []
     return [part for part in parts if part.get("type") != "text" or part.get("text")]
+
+
+def turns_of(messages: Iterable[JSON], blocks_of: Callable[[JSON], list[JSON]]) -> list[JSON]:
+    """Turns of user and assistant; neighbours of one role are one, so all tool results come in one turn."""
+    turns: list[JSON] = []
+    for message in messages:
+        role = "assistant" if message["role"] == "assistant" else "user"
+        blocks = blocks_of(message)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += blocks
+        elif blocks:
+            turns.append({"role": role, "content": blocks})
+    return turns
 
 
 def text_of(content: Any) -> str:

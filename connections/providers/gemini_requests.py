@@ -202,7 +202,7 @@ def contents_of(messages: list[JSON], *, strict: bool) -> list[JSON]:
             parts = [_tool_result(message, called)]
         else:
             calls = message.get("tool_calls") or []
-            called |= {call.get("id", ""): (place, _name(call)) for place, call in enumerate(calls)}
+            called |= {call.get("id", ""): (place, name_of(call)) for place, call in enumerate(calls)}
             parts = _parts(message.get("content")) + _tool_calls(calls, strict=strict)
         if role == before and turns:
             turns[-1]["parts"] += parts
@@ -226,10 +226,6 @@ def _tool_result(message: JSON, called: Mapping[str, tuple[int, str]]) -> JSON:
     if not name:
         raise RequestRefused("A tool's result must follow the message that called the tool.", status=400)
     return {"functionResponse": {"name": name, "response": {"output": _text(message.get("content"))}}, "place": place}
-
-
-def _name(call: JSON) -> str:
-    return str((call.get("function") or {}).get("name", ""))
 
 
 def _tool_calls(calls: list[JSON], *, strict: bool) -> list[JSON]:
