@@ -6,8 +6,7 @@ from urllib.parse import quote
 
 from pydantic import AfterValidator
 
-from connections.providers import problems
-from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Steps, Target
+from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Steps
 from connections.providers.contract import NOTHING, Auth, Provider, StaticHeaders
 from connections.providers.fields import Secret, Url, in_path, joined
 from connections.providers.gemini_families import GeminiChat, GeminiImages
@@ -17,7 +16,7 @@ from connections.providers.google_family import GoogleFamily
 from connections.providers.google_host import GoogleHost, bare_name
 from connections.providers.model_families.family import Family
 from connections.providers.settings import ProviderSettings, setting
-from connections.providers.shapes import decoded, mappings, string
+from connections.providers.shapes import mappings, string
 
 BASE_URL = "https://generativelanguage.googleapis.com/v1beta"
 PAGE, MAX_PAGES = 1000, 10
@@ -37,6 +36,7 @@ class Gemini(GoogleHost):
     order = 30
     docs_url = "https://aistudio.google.com/apikey"
     modes = frozenset(FAMILIES)
+    families = FAMILIES
     catalogue = DEVELOPER_CATALOGUE
 
     class Settings(ProviderSettings):
@@ -59,9 +59,6 @@ class Gemini(GoogleHost):
     @property
     def auth(self) -> Auth:
         return self._auth
-
-    def family(self, target: Target) -> Family:
-        return FAMILIES.get(target.mode, FAMILIES[Mode.CHAT])
 
     def url(self, call: Call, family: Family) -> str:
         model, operation = bare_name(call.target.upstream_id), FAMILIES[call.mode].operation(call)
@@ -92,9 +89,7 @@ class Gemini(GoogleHost):
 
     def _listed(self, answer: Answer) -> tuple[list[Mapping[str, Any]], str]:
         """What stands on this page, and the name of the next one."""
-        content = decoded(answer.body, self.secret_texts)
-        if not isinstance(content.get("models"), list):
-            raise problems.unreadable(answer.body, self.secret_texts)
+        content = self.listed(answer)
         return mappings(content["models"]), string(content, "nextPageToken")
 
 

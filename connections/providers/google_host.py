@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from connections.providers import gemini_problems, wire
+from connections.providers import gemini_problems, problems, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, Outgoing, Reply, Steps, Target
 from connections.providers.contract import Abilities, EventReader, Provider
 from connections.providers.errors import ProviderError
 from connections.providers.gemini_requests import CHAT
+from connections.providers.google_family import GoogleFamily
 from connections.providers.model_families.family import Family
 from connections.providers.parameters import ParameterTable
 from connections.providers.prompt_formats import Rendered
+from connections.providers.shapes import decoded
 
 JSON_BODY = {"Content-Type": "application/json"}
 
@@ -22,12 +24,13 @@ class GoogleHost(Provider):
 
     price_provider = "google"
     parameters = CHAT
-    families: ClassVar[Mapping[str, Family]]
+    families: ClassVar[Mapping[Mode, GoogleFamily]]
+    """One for each mode, where the mode alone decides."""
 
     # --- what a subclass says ---
 
     def family(self, target: Target) -> Family:
-        raise NotImplementedError
+        return self.families.get(target.mode) or self.families[Mode.CHAT]
 
     def url(self, call: Call, family: Family) -> str:
         """The address that the call is posted to."""
@@ -72,6 +75,13 @@ class GoogleHost(Provider):
 
     def prompt(self, call: Call) -> Rendered:
         return self.family(call.target).prompt(call)
+
+    def listed(self, answer: Answer) -> Mapping[str, Any]:
+        """An answer that lists `models`. Raises BadReply if it does not."""
+        content = decoded(answer.body, self.secret_texts)
+        if not isinstance(content.get("models"), list):
+            raise problems.unreadable(answer.body, self.secret_texts)
+        return content
 
 
 @lru_cache(maxsize=4096)

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from connections.providers import problems
 from connections.providers.bison import answers, conversation, plain_parameters
-from connections.providers.calls import JSON, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target, Usage
+from connections.providers.calls import JSON, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Usage
 from connections.providers.contract import NOTHING, Abilities, Auth, Provider, Retired, StaticHeaders
 from connections.providers.errors import ContentFiltered
 from connections.providers.fields import Secret, Url, in_path, joined
@@ -79,6 +79,7 @@ class Palm(GoogleHost):
     order = 95
     retired = Retired("2025-04-09", "Google Gemini API")
     modes = frozenset(FAMILIES)
+    families = FAMILIES
     catalogue = (
         ModelInfo("chat-bison-001", label="PaLM 2 Chat Bison", family="palm", lifecycle="retired", ends="2025-04-09",
                   replacement=SUCCESSOR),
@@ -106,9 +107,6 @@ class Palm(GoogleHost):
     def auth(self) -> Auth:
         return self._auth
 
-    def family(self, target: Target) -> Family:
-        return FAMILIES.get(target.mode, FAMILIES[Mode.CHAT])
-
     def url(self, call: Call, family: Family) -> str:
         model, operation = bare_name(call.target.upstream_id), FAMILIES[call.mode].whole
         return joined(self.settings.base_url, f"models/{in_path(model)}:{operation}")
@@ -117,10 +115,7 @@ class Palm(GoogleHost):
         return Outgoing("GET", joined(self.settings.base_url, "models"))
 
     def models(self, answer: Answer) -> list[ModelInfo]:
-        content = decoded(answer.body, self.secret_texts)
-        if not isinstance(content.get("models"), list):
-            raise problems.unreadable(answer.body, self.secret_texts)
-        return [info for item in mappings(content["models"]) if (info := _model(item))]
+        return [info for item in mappings(self.listed(answer)["models"]) if (info := _model(item))]
 
 
 def _model(item: Mapping[str, Any]) -> ModelInfo | None:
