@@ -14,6 +14,9 @@ from connections.models import Connection
 from connections.providers.contract import Provider
 from connections.services.options import OPTIONS, checked_options, tidy_name
 
+ABOUT_MODELS = ("probe_models", "extra_parameters")
+"""What is not asked of a connection without models."""
+
 Settle = Callable[[Mapping[str, Any], Mapping[str, Any]], Account]
 
 
@@ -124,9 +127,11 @@ class ConnectionForm(forms.Form):
         *,
         connection: Connection | None = None,
         initial: dict[str, Any] | None = None,
+        has_models: bool = True,
     ) -> None:
         super().__init__(data, initial=initial)
         self.connection = connection
+        self.has_models = has_models
         if connection is not None:
             self.fields["revision"] = forms.IntegerField(widget=forms.HiddenInput)
             self.initial = {name: getattr(connection, name) for name in self.fields}
@@ -150,7 +155,8 @@ class ConnectionForm(forms.Form):
 
     @property
     def advanced(self) -> list[forms.BoundField]:
-        return [self[name] for name in OPTIONS if name != "name"]
+        hidden = {"name"} if self.has_models else {"name", *ABOUT_MODELS}
+        return [self[name] for name in OPTIONS if name not in hidden]
 
     @property
     def advanced_has_errors(self) -> bool:

@@ -17,6 +17,7 @@ from connections.providers.settings import ProviderSettings, setting
 REGION = re.compile(r"[a-z]{2,5}(-[a-z]{2,12}){1,3}-[0-9]{1,2}")
 ROLE = re.compile(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[A-Za-z0-9_+=,.@/-]{1,512}")
 KEY_ID = re.compile(r"[A-Z0-9]{16,128}")
+KEY_ID_RULE = "An access key ID has 16 or more characters: capital letters and digits only."
 EXTERNAL_ID = re.compile(r"[A-Za-z0-9_+=,.@:/-]{2,1224}")
 SUFFIXES: Mapping[str, str] = {
     "cn-": "amazonaws.com.cn",
@@ -25,10 +26,9 @@ SUFFIXES: Mapping[str, str] = {
     "eusc-": "amazonaws.eu",
 }
 """By the beginning of a region, where it is not amazonaws.com."""
-NO_KEYS = (
-    "Give an access key ID with its secret access key, or choose a shared AWS credential. "
-    "This machine's own identity is used only where MESH_AMBIENT_IDENTITY lists aws."
-)
+OWN_IDENTITY = "This machine's own identity is used only where MESH_AMBIENT_IDENTITY lists aws."
+NO_KEYS_OF_ITS_OWN = f"Give an access key ID with its secret access key. {OWN_IDENTITY}"
+NO_KEYS = f"Give an access key ID with its secret access key, or choose a shared AWS credential. {OWN_IDENTITY}"
 
 
 def _matching(pattern: re.Pattern[str], problem: str) -> AfterValidator:
@@ -53,9 +53,12 @@ def address(service: str, region: str) -> str:
 class AwsKeySettings(ProviderSettings):
     """Keys of its own, and the role to assume with them."""
 
+    no_keys: ClassVar[str] = NO_KEYS_OF_ITS_OWN
+    """What is said when there are none."""
+
     region: Region = setting("Region", help="Such as us-east-1.", target=True, min_length=1, placeholder="us-east-1")
-    access_key_id: Annotated[Secret, _matching(KEY_ID, "An access key ID has capital letters and digits only.")] = (
-        setting("Access key ID", default=SecretStr(""), help="Begins with AKIA, or with ASIA when it is temporary.")
+    access_key_id: Annotated[Secret, _matching(KEY_ID, KEY_ID_RULE)] = setting(
+        "Access key ID", default=SecretStr(""), help="Begins with AKIA, or with ASIA when it is temporary."
     )
     secret_access_key: Secret = setting(
         "Secret access key", default=SecretStr(""), help="Shown once by AWS, when the key is made."
@@ -121,11 +124,13 @@ class AwsKeySettings(ProviderSettings):
             return "A temporary access key (ASIA…) needs its session token."
         if self.external_id and not self.role_arn:
             return "An external ID needs the role that it is for."
-        return NO_KEYS if self.uses_host and "aws" not in ambient.allowed else ""
+        return self.no_keys if self.uses_host and "aws" not in ambient.allowed else ""
 
 
 class AwsSettings(AwsKeySettings):
     """For a service: keys of its own, or another connection that lends them."""
+
+    no_keys: ClassVar[str] = NO_KEYS
 
     credential: str = setting(
         "Shared AWS credential",

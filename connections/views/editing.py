@@ -61,4 +61,4 @@ def _edit_forms(connection: Connection, data: QueryDict | None) -> tuple[Connect
 
     account = services.stored_account(connection)
     settings = SettingsForm(account.kind, settle, data, initial=account.settings, stored=frozenset(account.secrets))
-    return ConnectionForm(data, connection=connection), settings
+    return ConnectionForm(data, connection=connection, has_models=bool(account.kind.modes)), settings

@@ -46,7 +46,8 @@ def kind_with_models_or_404(kind: str) -> type[Provider]:
 
 
 def forms_for(draft: Draft, data: Any = None) -> tuple[ConnectionForm, SettingsForm]:
-    options = ConnectionForm(data, initial={"name": draft.kind.label} | draft.options)
+    initial = {"name": draft.kind.label} | draft.options
+    options = ConnectionForm(data, initial=initial, has_models=bool(draft.kind.modes))
     stored = frozenset(draft.secrets)
     return options, SettingsForm(draft.kind, draft.settle, data, initial=draft.settings, stored=stored)
 

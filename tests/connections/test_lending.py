@@ -13,7 +13,7 @@ from connections import services
 from connections.account import SettingsRefused, settle
 from connections.models import Connection, NotLent
 from connections.providers import registry
-from connections.providers.aws import NO_KEYS
+from connections.providers.aws import NO_KEYS, NO_KEYS_OF_ITS_OWN
 from connections.services import ModelChoice
 from connections.tasks import check_connection
 from connections.views.detail import TABS
@@ -156,6 +156,7 @@ def test_the_wizard_of_a_lender_ends_with_its_credentials(show):
     page = show("/connections/new/aws_credential/")
     assert "Model for one short call" not in page
     assert "Models</li>" not in page
+    assert "check each model" not in page
 
     saved = show("/connections/new/aws_credential/", typed("Keys", **REGION, **KEYS, role_seconds=3600))
 
@@ -181,6 +182,13 @@ def test_what_is_missing_is_said_above_the_form(show):
     typed_in = typed("Bedrock", **REGION, role_seconds=3600, guardrail_version="DRAFT", guardrail_trace="disabled")
 
     assert NO_KEYS in show("/connections/new/bedrock/", typed_in, status=422)
+
+
+def test_a_lender_without_keys_is_not_told_to_borrow(show):
+    page = show("/connections/new/aws_credential/", typed("Keys", **REGION, role_seconds=3600), status=422)
+
+    assert NO_KEYS_OF_ITS_OWN in page
+    assert "check each model" not in page
 
 
 def test_the_form_offers_the_connections_that_can_lend(show, ada, lender):
