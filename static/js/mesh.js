@@ -154,9 +154,13 @@ addEventListener("hashchange", () => {
   if (location.hash === "#rail") document.querySelector("#rail nav a")?.focus();
 });
 
-// The first field that was refused is where its reader goes on.
+// The first field that was refused is where its reader goes on, or the sentence about several fields together.
 function goToRefused() {
-  if (document.activeElement === document.body) document.querySelector("main [aria-invalid]")?.focus();
+  if (document.activeElement !== document.body) return;
+  const field = document.querySelector("main [aria-invalid]");
+  const sentence = document.querySelector("main .errorlist.nonfield");
+  if (sentence) sentence.tabIndex = -1;
+  (field || sentence)?.focus();
 }
 
 goToRefused();

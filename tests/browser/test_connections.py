@@ -27,6 +27,17 @@ def test_a_mistake_in_the_wizard_costs_nothing(mesh, upstream, ada, sign_in):
     expect(site.locator(".stages li[data-stage=ok]")).to_have_count(3)
 
 
+def test_a_sentence_about_several_fields_is_where_one_goes_on(mesh, ada, sign_in):
+    site = sign_in("ada")
+    site.goto("/connections/new/snowflake/")
+    site.get_by_label("Account identifier").fill("myorg-account123")
+
+    site.get_by_role("button", name="Continue").click()
+
+    sentence = site.get_by_text("This sign-in needs an access token.")
+    expect(site.locator(".errorlist", has=sentence)).to_be_focused()
+
+
 def test_the_models_offered_are_filtered_while_typing(mesh, upstream, ada, sign_in):
     site = sign_in("ada")
     site.goto("/connections/new/openai_compatible/")
