@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from connections.providers import wire
+from connections.providers import problems, wire
 from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Target
 from connections.providers.contract import Auth, StaticHeaders
 from connections.providers.entra import EntraSettings, client_token
@@ -34,8 +34,6 @@ INFERENCE_VERSION = "api-version=2024-05-01-preview"
 ML_SCOPE = "https://ml.azure.com/.default"
 SCOPE = "https://cognitiveservices.azure.com/.default"
 CONTAINER_FAILED = 424
-NO_LIST = frozenset({404, 405, 501})
-"""Most endpoints have no list of models; the key was not refused."""
 
 
 def _target_uri(uri: str) -> str:
@@ -187,7 +185,7 @@ class AzureLLM(OpenAIDialect):
         return Outgoing("GET", check_url(self.settings.target_uri), self._headers)
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
-        return None if answer.status in NO_LIST else super().check_problem(answer)
+        return None if answer.status in problems.NO_SUCH_ROUTE else super().check_problem(answer)
 
     def models(self, answer: Answer) -> list[ModelInfo]:
         """Foundry tells of the one model behind its route; what Azure OpenAI lists is not deployed."""

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 import msgspec
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from connections.providers import wire
+from connections.providers import problems, wire
 from connections.providers.calls import Adjustment, Answer, Call, Frame, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Auth, EventReader, StaticHeaders
 from connections.providers.entra import EntraSettings, MachineToken, client_token, identity_problem
@@ -32,8 +32,6 @@ DEPLOYMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 VERSION = re.compile(r"\d{4}-\d\d-\d\d(-preview)?|preview|latest|v1")
 OLDER = ("gpt-3", "gpt-4")
 """Families whose limit is called `max_tokens` at every version."""
-NO_LIST = frozenset({404, 405, 501})
-"""What gateways answer that offer only some of Azure's routes."""
 
 
 def _endpoint(url: str) -> str:
@@ -212,7 +210,7 @@ class AzureOpenAI(OpenAIFamily):
         return Outgoing("GET", joined(self.base_url, "models"), self._headers)
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
-        if answer.status not in NO_LIST:
+        if answer.status not in problems.NO_SUCH_ROUTE:
             return super().check_problem(answer)
         if (urlsplit(self.settings.endpoint).hostname or "").endswith(".azure.com"):
             return RequestRefused("Nothing answers under this endpoint. Check it and the API version.", status=404)

@@ -16,7 +16,6 @@ MODES: Mapping[str, Mode] = {
     "rerank": Mode.RERANK,
 }
 """What Cohere's list calls the routes on which a model answers; the first that a model has counts."""
-EMBEDS_PICTURES = ("embed-v4", "embed-v5")
 THINKS = ("reasoning", "command-a-plus")
 """Parts of the ids of models that can be told to think first."""
 CONTINUES = ("command", "command-light", "command-nightly", "command-light-nightly")

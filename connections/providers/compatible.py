@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, SecretStr, model_validator
 
-from connections.providers import thinking, wire
+from connections.providers import problems, thinking, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.errors import ProviderError
@@ -18,8 +18,6 @@ from connections.providers.openai_dialect import OpenAIDialect, Quirks
 from connections.providers.parameters import COMMON, KNOWN, ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 
-NO_LIST = frozenset({404, 405, 501})
-"""Servers without a list of models answer so; the key was not refused."""
 CHECK = "check"
 """Among the paths: what the free check asks for, where the list of models does not work."""
 PATH = re.compile(r"(/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+")
@@ -213,7 +211,7 @@ class OpenAICompatible(OpenAIDialect):
         return [] if CHECK in self.settings.paths else super().models(answer)
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
-        return None if answer.status in NO_LIST else super().check_problem(answer)
+        return None if answer.status in problems.NO_SUCH_ROUTE else super().check_problem(answer)
 
 
 def _without_developers(call: Call, messages: Any) -> Any:

@@ -18,7 +18,6 @@ from connections.providers.settings import ProviderSettings, setting
 
 CLOUD = "api.portkey.ai"
 BASE_URL = f"https://{CLOUD}/v1"
-NO_LIST = frozenset({404, 405, 501})
 BROKEN_LIST = b"immutable"
 """The open gateway stumbles over its own headers when it lists models; chats work all the same."""
 
@@ -143,6 +142,5 @@ class Portkey(OpenAIDialect):
 
     def check_problem(self, answer: Answer) -> ProviderError | None:
         in_cloud = urlsplit(self.base_url).hostname == CLOUD
-        if not in_cloud and (answer.status in NO_LIST or (answer.status == 500 and BROKEN_LIST in answer.body)):
-            return None
-        return super().check_problem(answer)
+        no_list = answer.status in problems.NO_SUCH_ROUTE or (answer.status == 500 and BROKEN_LIST in answer.body)
+        return None if no_list and not in_cloud else super().check_problem(answer)

@@ -30,6 +30,8 @@ from connections.providers.scrubbing import scrub
 
 MAX_RETRY_AFTER = 3600.0
 MAX_READ = 4096
+NO_SUCH_ROUTE = frozenset({404, 405, 501})
+"""What servers answer that lack a route, such as a list of models: the key was not refused."""
 
 SENTENCES: Mapping[type[ProviderError], str] = {
     KeyRefused: "The provider refused the connection's key.",

@@ -23,7 +23,6 @@ BASE_URL = "https://api.replicate.com/v1"
 WAIT = "wait=10"
 """So long a request may wait for its answer. While it does, its prediction cannot be cancelled: that takes its id."""
 EVERY = 0.5
-PATIENT = frozenset({404, 405, 501})
 OWN_HOSTS = (".replicate.com", ".replicate.net")
 VERSION = re.compile(r"[0-9a-f]{64}")
 PATH = re.compile(r"(?P<deployment>deployments/)?(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<version>[0-9a-f]{64}))?")
@@ -153,7 +152,7 @@ class Replicate(Provider):
 
     def _told(self, path: str) -> Steps[Mapping[str, Any]]:
         answer = yield self._get(path)
-        if answer.status in PATIENT:
+        if answer.status in problems.NO_SUCH_ROUTE:
             return {}
         if answer.status >= 300:
             raise self.problem(answer)
