@@ -1,7 +1,6 @@
 """DB-GPT's model workers: roles of their own, and streams that repeat the text so far."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 from connections.providers import problems, shapes, wire
@@ -10,16 +9,14 @@ from connections.providers.calls import (
     Answer,
     Call,
     Frame,
-    Framing,
     Mode,
     ModelInfo,
     Outgoing,
     Reply,
     Steps,
-    Target,
     Usage,
 )
-from connections.providers.contract import ONE_CHOICE, Abilities, Auth, EventReader, Provider, StaticHeaders
+from connections.providers.contract import EventReader
 from connections.providers.cumulative import Growing
 from connections.providers.errors import ProviderError, RequestRefused, ServerFailed
 from connections.providers.fields import Url, joined
@@ -28,18 +25,18 @@ from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.scrubbing import scrub
 from connections.providers.settings import ProviderSettings, setting
 from connections.providers.shapes import ShapedReader, mapping, mappings, string
+from connections.providers.workers import Worker
 
 ROLES: Mapping[str, str] = {"system": "system", "developer": "system", "user": "human", "assistant": "ai"}
 EMBEDDING = ParameterTable({})
 
 
-class DBGPT(Provider):
+class DBGPT(Worker):
     kind = "dbgpt"
     label = "DB-GPT"
     summary = "Model workers of a DB-GPT cluster."
     mark = "dbgpt"
     order = 67
-    group = "self_hosted"
     docs_url = "https://docs.dbgpt.cn/docs/installation/model_service/cluster"
     modes = frozenset({Mode.CHAT, Mode.EMBEDDING})
     parameters = ParameterTable.of(
@@ -53,8 +50,7 @@ class DBGPT(Provider):
         max_tokens=Rule("max_new_tokens"),
         max_completion_tokens=Rule("max_new_tokens"),
     )
-    framing = Framing.NUL
-    price_provider = "local"
+    embedding = EMBEDDING
 
     class Settings(ProviderSettings):
         base_url: Url = setting(
@@ -71,10 +67,6 @@ class DBGPT(Provider):
 
     settings: Settings
 
-    @property
-    def auth(self) -> Auth:
-        return StaticHeaders()
-
     def request(self, call: Call) -> Outgoing:
         if call.mode is Mode.EMBEDDING:
             return self._post(self._path("embeddings", "embedding"), self._embedding(call))
@@ -85,8 +77,7 @@ class DBGPT(Provider):
         return first if self.settings.version == "0.3" else f"api/worker/{current}"
 
     def _post(self, path: str, body: JSON) -> Outgoing:
-        url = joined(self.settings.base_url, path)
-        return Outgoing("POST", url, {"Content-Type": "application/json"}, wire.encode(body))
+        return self.post(self.settings.base_url, path, body)
 
     def _chat(self, call: Call) -> JSON:
         given = {name: wire.plain(value) for name, value in self.parameters.apply(call).items()}
@@ -113,9 +104,6 @@ class DBGPT(Provider):
     def events(self, call: Call) -> EventReader:
         return _Reader((), call.wants_usage, call.target.upstream_id)
 
-    def problem(self, answer: Answer) -> ProviderError:
-        return problems.named(answer, ())
-
     def check(self) -> Outgoing:
         """The first releases have no route that only looks: asking for nothing shows whether somebody answers."""
         return Outgoing("GET", joined(self.settings.base_url, "api/health"))
@@ -138,12 +126,6 @@ class DBGPT(Provider):
         found = [string(item, "model_name").partition("@") for item in mappings(content)]
         kinds = {"llm": Mode.CHAT, "text2vec": Mode.EMBEDDING}
         return [ModelInfo(name, kinds[kind]) for name, _, kind in found if name and kind in kinds]
-
-    def parameters_for(self, target: Target) -> ParameterTable:
-        return EMBEDDING if target.mode is Mode.EMBEDDING else self.parameters
-
-    def abilities(self, target: Target) -> Abilities:
-        return replace(ONE_CHOICE, inputs=64)
 
 
 def _message(message: JSON, place: int) -> JSON:

@@ -20,9 +20,8 @@ from connections.providers.calls import (
     Outgoing,
     Reply,
     Steps,
-    Target,
 )
-from connections.providers.contract import ONE_CHOICE, Abilities, Auth, EventReader, Provider, StaticHeaders
+from connections.providers.contract import EventReader
 from connections.providers.cumulative import Growing
 from connections.providers.errors import (
     AddressRefused,
@@ -44,6 +43,7 @@ from connections.providers.prompt_formats import PromptOptions
 from connections.providers.scrubbing import scrub
 from connections.providers.settings import ProviderSettings, setting
 from connections.providers.shapes import ShapedReader, mapping, string
+from connections.providers.workers import Worker
 
 CODES: Mapping[int, type[ProviderError]] = {
     40101: KeyRefused,
@@ -70,13 +70,12 @@ def _host(name: str) -> str:
     return name.lower()
 
 
-class FastChat(Provider):
+class FastChat(Worker):
     kind = "fastchat"
     label = "FastChat"
     summary = "Model workers of FastChat, or their controller."
     mark = "fastchat"
     order = 66
-    group = "self_hosted"
     docs_url = "https://github.com/lm-sys/FastChat"
     modes = frozenset({Mode.COMPLETION, Mode.EMBEDDING})
     parameters = ParameterTable.of(
@@ -92,9 +91,8 @@ class FastChat(Provider):
         "use_beam_search",
         max_tokens=Rule("max_new_tokens"),
     )
-    framing = Framing.NUL
+    embedding = EMBEDDING
     checks_by_post = True
-    price_provider = "local"
     ModelOptions = PromptOptions
 
     class Settings(ProviderSettings):
@@ -115,10 +113,6 @@ class FastChat(Provider):
 
     settings: Settings
 
-    @property
-    def auth(self) -> Auth:
-        return StaticHeaders()
-
     def request(self, call: Call) -> Outgoing:
         if call.mode is Mode.EMBEDDING:
             return self._post("worker_get_embeddings", {"model": call.target.upstream_id, **_embedding(call)})
@@ -133,9 +127,8 @@ class FastChat(Provider):
             given["prompt"] = given["prompt"][0]
         return {"model": call.target.upstream_id, "echo": False, **given}
 
-    def _post(self, path: str, body: JSON, base: str = "") -> Outgoing:
-        url = joined(base or self.settings.base_url, path)
-        return Outgoing("POST", url, {"Content-Type": "application/json"}, wire.encode(body))
+    def _post(self, path: str, body: JSON) -> Outgoing:
+        return self.post(self.settings.base_url, path, body)
 
     def steps(self, call: Call) -> Steps[Reply]:
         """The controller passes on prompts only: for anything else it names the worker."""
@@ -177,9 +170,6 @@ class FastChat(Provider):
     def events(self, call: Call) -> EventReader:
         return _Reader(self.secrets(), call.wants_usage, call.target.upstream_id)
 
-    def problem(self, answer: Answer) -> ProviderError:
-        return problems.named(answer, self.secrets())
-
     def check(self) -> Outgoing:
         return self._post("worker_get_status" if self.settings.role == "worker" else "list_models", {})
 
@@ -189,12 +179,6 @@ class FastChat(Provider):
         if not isinstance(names, list):
             raise problems.unreadable(answer.body, self.secrets())
         return [ModelInfo(name, Mode.COMPLETION) for name in names if isinstance(name, str)]
-
-    def parameters_for(self, target: Target) -> ParameterTable:
-        return EMBEDDING if target.mode is Mode.EMBEDDING else self.parameters
-
-    def abilities(self, target: Target) -> Abilities:
-        return replace(ONE_CHOICE, inputs=64)
 
 
 def _embedding(call: Call) -> JSON:
