@@ -8,7 +8,19 @@ import msgspec
 
 from connections.providers import feature_extraction, problems, text_generation, wire
 from connections.providers.bearer import BearerDialect, BearerSettings
-from connections.providers.calls import JSON, Adjustment, Answer, Call, Mode, ModelInfo, Outgoing, Reply, Steps, Target
+from connections.providers.calls import (
+    JSON,
+    Adjustment,
+    Answer,
+    Call,
+    Mode,
+    ModelInfo,
+    Outgoing,
+    Reply,
+    Steps,
+    Target,
+    Usage,
+)
 from connections.providers.contract import Abilities, Retired
 from connections.providers.errors import ProviderError
 from connections.providers.fields import HeaderText, OpenAIUrl, in_path, joined
@@ -16,6 +28,7 @@ from connections.providers.openai_addresses import archived_address
 from connections.providers.openai_dialect import DialectOptions
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.settings import setting
+from connections.providers.shapes import completion_reply
 
 MOST = 511
 TEXT = ParameterTable.of(
@@ -144,10 +157,7 @@ def _text(call: Call, text: str, reason: str) -> Reply:
     finish = REASONS.get(reason, "stop")
     for stop in text_generation.stops_of(call):
         text = text.partition(stop)[0]
-    model = call.target.upstream_id
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
-    body = {"object": "text_completion", "model": model, "choices": [choice]}
-    return Reply(wire.encode(body), wire.usage(None, None), finish, model)
+    return completion_reply([(text, finish)], Usage(), model=call.target.upstream_id)
 
 
 def _vectors(call: Call, found: Sequence[_Vector], answer: Answer, secrets: Sequence[str]) -> Reply:

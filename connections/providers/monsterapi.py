@@ -26,6 +26,7 @@ from connections.providers.fields import OpenAIUrl, in_path, joined
 from connections.providers.images import Picture
 from connections.providers.parameters import ParameterTable, Rule
 from connections.providers.settings import setting
+from connections.providers.shapes import completion_reply
 
 EVERY = 1.0
 OVER = frozenset({"completed", "failed"})
@@ -168,8 +169,4 @@ def _result(call: Call, result: Any) -> Reply | None:
         urls = urls if isinstance(urls, list) and all(isinstance(url, str) for url in urls) else []
         return images.reply_of([Picture(url=url) for url in urls], Usage(), model) if urls else None
     text = found.get("text")
-    if not isinstance(text, str):
-        return None
-    choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": "stop"}
-    content = {"object": "text_completion", "model": model, "choices": [choice]}
-    return Reply(wire.encode(content), Usage(), "stop", model)
+    return completion_reply([(text, "stop")], Usage(), model=model) if isinstance(text, str) else None
