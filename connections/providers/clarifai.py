@@ -17,7 +17,7 @@ from connections.providers.settings import setting
 
 HOME = "https://clarifai.com"
 LAYER = "/ext/openai/v1"
-PART = r"[A-Za-z0-9][\w.-]{0,99}"
+PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}"
 PLACE = re.compile(
     rf"(?:{HOME}/)?(?P<user>{PART})/(?P<app>{PART})/(?:models/)?(?P<model>{PART})(?:/versions/(?P<version>{PART}))?"
 )

@@ -141,7 +141,7 @@ def _measure(call: Call, body: JSON) -> None:
 
 def _process(content: JSON, answer: Answer, secrets: Sequence[str]) -> str:
     number = content.get("process_id")
-    if not isinstance(number, str) or not re.fullmatch(r"[\w-]{1,100}", number):
+    if not isinstance(number, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,100}", number):
         raise _failure(content, answer, secrets)
     return number
 

@@ -26,7 +26,7 @@ def _config(value: SecretStr) -> SecretStr:
     """A config's id, or its JSON on one line: it may hold the keys of its targets."""
     text = value.get_secret_value().strip()
     if not text.startswith("{"):
-        if text and not re.fullmatch(r"pc-[\w-]{1,100}", text):
+        if text and not re.fullmatch(r"pc-[A-Za-z0-9_-]{1,100}", text):
             raise ValueError("A config is an id that begins with pc-, or a JSON object.")
         return SecretStr(text)
     try:

@@ -25,7 +25,9 @@ WAIT = "wait=10"
 EVERY = 0.5
 OWN_HOSTS = (".replicate.com", ".replicate.net")
 VERSION = re.compile(r"[0-9a-f]{64}")
-PATH = re.compile(r"(?P<deployment>deployments/)?(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<version>[0-9a-f]{64}))?")
+PATH = re.compile(
+    r"(?P<deployment>deployments/)?(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(:(?P<version>[0-9a-f]{64}))?", re.ASCII
+)
 COLLECTIONS: Mapping[str, Mode] = {"language-models": Mode.CHAT, "text-to-image": Mode.IMAGE}
 """What is listed; all public models would be far too many."""
 TEXT = Abilities(choices=1, prompts=1)

@@ -38,7 +38,7 @@ NEEDS_TOOLS = {"tool_choice", "parallel_tool_calls"}
 ODD_IDS = (
     *("..", "../../x", "x/../../../keys", "stable-diffusion-xl/../../keys", "a%2f..", "%2e%2e/x", "a\\..\\b"),
     *("a/b?c#d", "//evil.test/x", "@evil.test/x", "http://evil.test/x", ":8080@evil.test"),
-    *("é", "a b", "a\r\nHost: evil.test"),
+    *("é", "é/é", "aé/bé/cé", "a b", "a\r\nHost: evil.test"),
 )
 """What nobody would call a model, and a careless admin or a hostile list of models may bring."""
 
