@@ -47,6 +47,7 @@ def add_models(request: PageRequest, pk: UUID) -> HttpResponse:
     known = set(connection.models.values_list("upstream_id", "mode"))
     offers = [offer for offer in offers_of(offered, known) if not offer[2]]
     context = page_context(connection, "connection-models", form=form, offers=offers, problem=problem)
+    context["all_added"] = bool(offered) and not offers
     return render(request, "connections/add_models.html", context, status=422 if form.errors else 200)
 
 

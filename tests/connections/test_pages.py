@@ -10,7 +10,9 @@ from django.urls import reverse
 
 from access.models import AuditEvent
 from connections import services
+from connections.account import settle
 from connections.models import Connection, Grant, HealthCheck, Model, State
+from connections.providers import registry
 from connections.services import ModelChoice
 from tests.connections.accounts import BAD_NAMES, BAD_URLS, CANARY, STRANGE_NAMES, URL, connect
 
@@ -352,6 +354,14 @@ def test_a_model_gets_a_price_of_its_own(show, ada, connection):
     assert (price.amounts, price.note, price.ends) == ({"input": "0.15", "output": "0.60"}, "contract 7", None)
     assert "$0.15 in · $0.60 out per million tokens" in page
     assert "contract 7" in page
+    assert "(set by you)" in page
+
+
+def test_a_price_says_nothing_of_what_it_lacks(show, ada, connection):
+    model = Model.objects.get(public_id="main/embed")
+    services.set_price(ada, model, {"input": "0.02"})
+
+    assert "$0.02 in per million tokens" in show(ada, reverse("models"))
 
 
 def test_a_price_is_ended_on_its_page(show, ada, connection):
@@ -404,6 +414,19 @@ def test_own_models_are_added_and_removed(show, ada, connection):
     assert "1 model added" in show(ada, path, {"upstream_ids": "fine", "mode": "chat"})
     model = Model.objects.get(upstream_id="fine")
     assert "is removed" in show(ada, reverse("connection-model-remove", args=[connection.pk, model.pk]), {})
+
+
+def test_when_all_models_are_added_the_page_says_so(show, ada, upstream):
+    kind = registry.providers()["openai_compatible"]
+    account = settle(kind, {"base_url": upstream.url("compatible")}, {"api_key": upstream.key})
+    connection = services.create_connection(ada, account, {"name": "Lab"})
+    path = reverse("connection-models-add", args=[connection.pk])
+    offered = [f"{mode}:{name}" for name, mode in (("local-chat", "chat"), ("local-embed", "embedding"))]
+
+    assert "All models" not in show(ada, path)
+    show(ada, path, {"offered": offered, "mode": "chat"})
+
+    assert "All models that the provider lists are added." in show(ada, path)
 
 
 def test_access_is_granted_to_a_group_and_revoked(show, ada, alice, charlie, connection):
