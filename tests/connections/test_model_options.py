@@ -282,7 +282,7 @@ def test_lists_tell_which_models_are_taken_away(client, ada):
     client.force_login(ada)
 
     for address in (reverse("connection-models", args=[connection.pk]), reverse("models")):
-        assert "deprecated until 2027-01-14, use gpt-5.5" in client.get(address).text
+        assert "deprecated – ends 2027-01-14, use gpt-5.5" in client.get(address).text
 
 
 @pytest.mark.django_db(transaction=True)
