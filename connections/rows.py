@@ -37,6 +37,11 @@ class Row:
         return self.kind.label if self.kind else self.connection.kind
 
     @property
+    def has_models(self) -> bool:
+        """False: it only lends what it holds."""
+        return self.kind is None or bool(self.kind.modes)
+
+    @property
     def facts(self) -> list[tuple[str, str]]:
         """The provider's settings that are set, by title; secrets are not among them."""
         fields = self.kind.Settings.model_fields if self.kind else {}

@@ -37,7 +37,7 @@ ABOUT_MODELS = ("connection-models", "connection-access")
 
 def page_context(connection: Connection, tab: str, **more: Any) -> dict[str, Any]:
     row = rows_of([connection])[0]
-    has_models = row.kind is None or bool(row.kind.modes)
+    has_models = row.has_models
     tabs = [(name, label) for name, label in TABS if has_models or name not in ABOUT_MODELS]
     return {"connection": connection, "row": row, "tab": tab, "tabs": tabs, "has_models": has_models, **more}
 
