@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from access import keys
@@ -152,7 +152,8 @@ class Exchange:
             await self._until_client_leaves(self._stream(running.open(accepted)))
             return
         answered = await self._until_client_leaves(running.answer(accepted))
-        await self._start(200, [JSON, (b"content-length", str(len(answered.body)).encode())], answered.adjusted)
+        told = [JSON, (b"content-length", str(len(answered.body)).encode()), *_encoded(answered.headers)]
+        await self._start(200, told, answered.adjusted)
         await self.send({"type": "http.response.body", "body": answered.body})
 
     async def _until_client_leaves(self, work: Any) -> Any:
@@ -178,7 +179,7 @@ class Exchange:
         async with stream:
             batches = stream.batches()
             first = await self._first(batches)
-            await self._start(200, STREAM_HEADERS, stream.adjusted)
+            await self._start(200, [*STREAM_HEADERS, *_encoded(stream.headers)], stream.adjusted)
             heartbeat = asyncio.create_task(self._beat(HEARTBEAT_SECONDS if first.done() else 0))
             try:
                 await self._write(await first)
@@ -250,3 +251,7 @@ class Exchange:
 def _as_header(text: str) -> bytes:
     """What a header can carry of a text."""
     return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_ADJUSTED].encode("ascii", "replace")
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode(), value.encode()) for name, value in headers.items()]

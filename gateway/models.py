@@ -118,3 +118,42 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+
+class Limit(models.Model):
+    """How fast, or how many at once, somebody or something may be asked for."""
+
+    class Scope(models.TextChoices):
+        ALL = "all", "Everybody together"
+        USER = "user", "One user"
+        EACH_USER = "each_user", "Each user"
+        KEY = "key", "One API key"
+        EACH_KEY = "each_key", "Each API key"
+        GROUP = "group", "One group together"
+        MODEL = "model", "One model"
+        CONNECTION = "connection", "One connection"
+
+    class What(models.TextChoices):
+        REQUESTS = "requests", "Requests"
+        TOKENS = "tokens", "Tokens"
+        PARALLEL = "parallel", "Parallel calls"
+
+    scope = models.CharField(max_length=12, choices=Scope)
+    subject = models.CharField(max_length=300, blank=True)
+    """User id, key's public id, group id, public id of the model or id of the connection; empty where all are meant."""
+    what = models.CharField(max_length=10, choices=What)
+    amount = models.PositiveBigIntegerField()
+    seconds = models.PositiveIntegerField(default=60)
+    """In which `amount` is given anew; 0 for parallel calls."""
+    enabled = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["scope", "subject", "what"]
+        constraints = [
+            models.UniqueConstraint("scope", "subject", "what", "seconds", name="limit_once"),
+            models.CheckConstraint(condition=models.Q(amount__gte=1), name="limit_lets_something_through"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.amount} {self.what} for {self.scope} {self.subject}".rstrip()

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
@@ -22,11 +22,15 @@ from connections.providers.errors import ProviderError
 from connections.transport import Timeouts, Transport
 from gateway import bodies
 from gateway.envelope import Problem, new_request_id
+from gateway.gates import Admission, Gate
+from gateway.limits.gate import LimitGate
 from gateway.metering import Meter, Record
 from gateway.models import Usage as UsageRow
 from gateway.snapshot import ModelEntry, Snapshot, Snapshots, may_ask
 
 TIMEOUTS = Timeouts()
+USUAL_ANSWER = 1024
+"""Tokens expected of an answer whose length nobody limits."""
 BYTES_PER_TOKEN = 4
 """For estimates, where a provider tells no usage."""
 SHOWN = 10_000
@@ -51,12 +55,26 @@ class Prompt:
 class Accepted:
     """A prompt that is well formed and allowed, on its way to one model."""
 
+    principal: Principal
     entry: ModelEntry
     call: Call
     record: Record
     size: int
     """Bytes of the prompt's body."""
     started: float
+    admissions: list[Admission] = field(default_factory=list)
+    """Of the gates that let it through."""
+    headers: dict[str, str] = field(default_factory=dict)
+    """What the gates tell whoever asked."""
+
+    @property
+    def expected_tokens(self) -> int:
+        """The most that the call will use: its prompt by size, and its answer as long as it may get."""
+        body = self.call.body
+        length = body.get("max_completion_tokens") or body.get("max_tokens") or self.entry.target.max_output
+        answers = body.get("n") or 1
+        spoken = self.call.mode in {Mode.CHAT, Mode.COMPLETION}
+        return -(-self.size // BYTES_PER_TOKEN) + (int(length or USUAL_ANSWER) * int(answers) if spoken else 0)
 
     @property
     def adjusted(self) -> list[str]:
@@ -68,6 +86,7 @@ class Answered:
     body: bytes
     record: Record
     adjusted: list[str]
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -78,6 +97,7 @@ class Engine:
     def __init__(self) -> None:
         self.snapshots = Snapshots()
         self.meter = Meter()
+        self.gates: list[Gate] = [LimitGate()]
 
     @property
     def snapshot(self) -> Snapshot:
@@ -88,10 +108,14 @@ class Engine:
         await asyncio.to_thread(prices.load)  # the table takes a moment, which no call shall wait for
         await self.snapshots.start()
         await self.meter.start()
+        for gate in self.gates:
+            await gate.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.meter.close()
+        for gate in self.gates:
+            await gate.close()
         await self.snapshots.close()
 
     async def ask(self, prompt: Prompt) -> Answered:
@@ -125,12 +149,31 @@ class Engine:
         """Read the body and check the rights. A refusal is written down too."""
         record = Record.of(prompt.principal, prompt.mode, prompt.source, prompt.request_id)
         started = time.perf_counter()
+        accepted: Accepted | None = None
         try:
-            return self._accept(prompt, record, started)
+            accepted = self._accept(prompt, record, started)
+            await self._admit(accepted)
+            return accepted
         except Exception as error:
             record.cost = 0  # nothing was sent
+            if accepted is not None:
+                self._release(accepted)
             await self.settle(record, started, problem=error if isinstance(error, Problem) else _fault())
             raise
+
+    async def _admit(self, accepted: Accepted) -> None:
+        """Through all gates, or none: what one lets through is given back when the next refuses."""
+        if accepted.principal.system:
+            return
+        for gate in self.gates:
+            if admission := await gate.admit(accepted, self.snapshot):
+                accepted.admissions.append(admission)
+                accepted.headers.update(admission.headers)
+
+    def _release(self, accepted: Accepted) -> None:
+        admissions, accepted.admissions = accepted.admissions, []
+        for admission in admissions:
+            admission.settle(accepted.record)
 
     def _accept(self, prompt: Prompt, record: Record, started: float) -> Accepted:
         principal = self.snapshot.current(prompt.principal)
@@ -155,7 +198,7 @@ class Engine:
             forwarded=entry.forwarded,
             request_id=prompt.request_id,
         )
-        return Accepted(entry, call, record, len(prompt.body), started)
+        return Accepted(principal, entry, call, record, len(prompt.body), started)
 
     def _model(self, principal: Principal, public_id: str, mode: Mode) -> ModelEntry:
         """The model asked for, if this principal may use it; one it may not see is as good as absent."""
@@ -188,7 +231,7 @@ class Engine:
         record.take_usage(_estimated(reply.usage, accepted.size, len(reply.body) // BYTES_PER_TOKEN))
         record.finish_reason, record.upstream_model = reply.finish_reason, reply.model[:300]
         await self.settle(record, accepted.started, accepted)
-        return Answered(reply.body, record, accepted.adjusted)
+        return Answered(reply.body, record, accepted.adjusted, accepted.headers)
 
     def exchange(self, entry: ModelEntry) -> Exchange:
         return Exchange(self.transport, entry.provider, entry.options, TIMEOUTS)
@@ -217,6 +260,7 @@ class Engine:
             record.adjusted = accepted.adjusted
             entry = accepted.entry
             record.price(entry.provider, entry.target, entry.prices)
+            self._release(accepted)
         record.total_ms = ms_since(started)
         return asyncio.shield(self.meter.write(record))
 
@@ -236,6 +280,7 @@ class Stream:
         """Of the answer, as we estimate them."""
         self._settled = False
         self.record = accepted.record
+        self.headers = accepted.headers
 
     @property
     def adjusted(self) -> list[str]:

@@ -28,6 +28,8 @@ from connections.providers.calls import Mode, Target
 from connections.providers.contract import Provider
 from connections.secrets import Unreadable
 from connections.transport import NetworkOptions
+from gateway.limits.rules import LimitEntry, Rules
+from gateway.models import Limit
 
 POLL_SECONDS = 1.0
 logger = logging.getLogger(__name__)
@@ -91,6 +93,7 @@ class Snapshot:
     """Active users."""
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     """By public id."""
+    limits: Rules = field(default_factory=Rules)
     adapters: Mapping[UUID, Adapter] = field(default_factory=dict)
     """Of all running connections that can be read."""
 
@@ -116,7 +119,12 @@ def build(former: Snapshot) -> Snapshot:
     """Read everything from the database (blocking); adapters of `former` whose connections did not change stay."""
     version, users = _newest_version(), _users()  # the version first: what changes meanwhile leads to another build
     adapters = _adapters(former.adapters)
-    return Snapshot(version, _keys(users), users, _models(adapters), adapters)
+    return Snapshot(version, _keys(users), users, _models(adapters), _limits(), adapters)
+
+
+def _limits() -> Rules:
+    rows = Limit.objects.filter(enabled=True)
+    return Rules(LimitEntry(row.pk, row.scope, row.subject, row.what, row.amount, float(row.seconds)) for row in rows)
 
 
 def _users() -> dict[int, Principal]:

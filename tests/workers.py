@@ -33,6 +33,12 @@ class Workers:
         self.running.append(process)
         return process
 
+    def start_valkey(self) -> None:
+        self.start(processes.valkey(self.environment, self.socket))
+        until = time.monotonic() + 10
+        while not self.socket.exists() and time.monotonic() < until:
+            time.sleep(0.02)
+
     def start_worker(self) -> subprocess.Popen[bytes]:
         return self.start(processes.worker(self.environment))
 
@@ -58,10 +64,7 @@ def database_url() -> str:
 def workers(transactional_db: None, tmp_path: Path) -> Iterator[Workers]:
     """Valkey and beat run; workers are started by the test. Tasks of this process reach them too."""
     running, before = Workers(tmp_path), app.conf.broker_url
-    running.start(processes.valkey(running.environment, running.socket))
-    until = time.monotonic() + 10
-    while not running.socket.exists() and time.monotonic() < until:
-        time.sleep(0.02)
+    running.start_valkey()
     _use_broker(broker_url(running.redis_url))
     running.start(processes.beat(running.environment))
     try:
@@ -70,6 +73,17 @@ def workers(transactional_db: None, tmp_path: Path) -> Iterator[Workers]:
         _use_broker(before)
         running.stop()
         print(running.log.read_text()[-4000:])
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a real Valkey."""
+    running = Workers(tmp_path_factory.mktemp("valkey"))
+    running.start_valkey()
+    try:
+        yield running.redis_url
+    finally:
+        running.stop()
 
 
 def _use_broker(url: str) -> None:

@@ -1,0 +1,29 @@
+"""What may refuse a call before it is made, and wants to know how it ended: limits and budgets."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from gateway.metering import Record
+    from gateway.pipeline import Accepted
+    from gateway.snapshot import Snapshot
+
+
+class Admission(Protocol):
+    """A call that was let through."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """For the answer."""
+
+    def settle(self, record: "Record") -> None:
+        """The call has ended and is priced: give back what it did not use. Called once, whatever came of it."""
+
+
+class Gate(Protocol):
+    async def admit(self, accepted: "Accepted", snapshot: "Snapshot") -> Admission | None:
+        """Let the call through, or raise Problem. None: nothing here is about it."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,97 @@
+"""Every call passes here: one look at the counters before it is made, one more when it has ended."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from gateway.envelope import Problem
+from gateway.limits.counters import Counters, Local, Refused, Shared, Taken
+from gateway.limits.rules import Rule
+from gateway.metering import Record
+
+if TYPE_CHECKING:
+    from gateway.pipeline import Accepted
+    from gateway.snapshot import Snapshot
+
+TOLD = ("requests", "tokens")
+"""What answers tell about, as OpenAI's do."""
+
+
+class LimitGate:
+    def __init__(self) -> None:
+        shared = Shared(settings.REDIS_URL) if settings.REDIS_URL else None
+        self.counters = Counters(shared, Local(settings.WEB_WORKERS))
+        self._settling: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Nothing is held before the first call."""
+
+    async def close(self) -> None:
+        if self._settling:
+            await asyncio.wait(self._settling)
+        await self.counters.close()
+
+    async def admit(self, accepted: "Accepted", snapshot: "Snapshot") -> "Admitted | None":
+        if not snapshot.limits:
+            return None
+        rules = snapshot.limits.of(accepted.principal, accepted.entry.public_id, str(accepted.entry.connection_id))
+        if not rules:
+            return None
+        expected = accepted.expected_tokens
+        try:
+            taken = await self.counters.take(rules, [expected if rule.what == "tokens" else 1 for rule in rules])
+        except Refused as refused:
+            raise _refusal(refused) from None
+        return Admitted(self, taken)
+
+    def settle(self, taken: Taken, costs: Sequence[int]) -> None:
+        """In the background: the answer does not wait for it."""
+        task = asyncio.get_running_loop().create_task(self.counters.settle(taken, costs))
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+
+class Admitted:
+    """What one call took. Tokens are corrected to what it used, its place among the parallel ones is given back."""
+
+    def __init__(self, gate: LimitGate, taken: Taken) -> None:
+        self._gate, self._taken = gate, taken
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """`x-ratelimit-…`, of the limit that is nearest to its end."""
+        found: dict[str, tuple[int, Rule]] = {}
+        for rule, left in zip(self._taken.rules, self._taken.remaining, strict=True):
+            if rule.what in TOLD and (rule.what not in found or left < found[rule.what][0]):
+                found[rule.what] = left, rule
+        told: dict[str, str] = {}
+        for what, (left, rule) in found.items():
+            until = (rule.amount - left) * rule.seconds / rule.amount
+            told |= {
+                f"x-ratelimit-limit-{what}": str(rule.amount),
+                f"x-ratelimit-remaining-{what}": str(max(left, 0)),
+                f"x-ratelimit-reset-{what}": f"{max(until, 0):.3f}s",
+            }
+        return told
+
+    def settle(self, record: Record) -> None:
+        used = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
+        costs = [_used(rule, before, used) for rule, before in zip(self._taken.rules, self._taken.costs, strict=True)]
+        if any(rule.what == "parallel" for rule in self._taken.rules) or costs != list(self._taken.costs):
+            self._gate.settle(self._taken, costs)
+
+
+def _used(rule: Rule, before: int, tokens: int) -> int:
+    return tokens if rule.what == "tokens" else before
+
+
+def _refusal(refused: Refused) -> Problem:
+    rule, wait = refused.rule, max(refused.retry_after, 0.001)
+    if rule.what == "parallel":
+        message = f"There are {rule.amount} calls under way already for {rule.whose}; wait until one has ended."
+    else:
+        period = {60: "minute", 3600: "hour", 86400: "day"}.get(int(rule.seconds), f"{rule.seconds:g} s")
+        message = f"The limit of {rule.amount:,} {rule.what} per {period} is reached for {rule.whose}."
+    return Problem("rate_limit_exceeded", message, retry_after=wait)

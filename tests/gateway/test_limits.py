@@ -1,0 +1,197 @@
+"""Limits: exact however many ask at once, shared by processes, and given back when a call ends."""
+
+import asyncio
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.exceptions import ValidationError
+
+from access.models import AuditEvent
+from gateway.limits import acts
+from gateway.limits.counters import Counters, Local, Refused, Shared
+from gateway.limits.rules import LimitEntry, Rule, Rules
+from gateway.models import Limit
+
+
+def rule(what="requests", amount=100, seconds=60.0):
+    return Rule(uuid.uuid4().hex, what, amount, seconds, "this API key")
+
+
+@pytest.fixture(params=["shared", "local"])
+async def counters(request, valkey):
+    made = Counters(Shared(valkey, patience=30) if request.param == "shared" else None, Local())
+    yield made
+    await made.close()
+
+
+async def passed(counters, one, tries, cost=1):
+    async def attempt():
+        try:
+            return await counters.take([one], [cost])
+        except Refused as refused:
+            return refused
+
+    outcomes = await asyncio.gather(*(attempt() for _ in range(tries)))
+    return [outcome for outcome in outcomes if not isinstance(outcome, Refused)], outcomes
+
+
+async def test_exactly_the_burst_passes(counters):
+    taken, _ = await passed(counters, rule(amount=50, seconds=3600), 500)
+
+    assert len(taken) == 50
+
+
+async def test_what_is_left_is_told(counters):
+    one = rule(amount=10, seconds=3600)
+
+    assert [(await counters.take([one], [1])).remaining[0] for _ in range(3)] == [9, 8, 7]
+
+
+async def test_who_is_refused_learns_when_to_come_again(counters):
+    one = rule(amount=60, seconds=60)
+    _, outcomes = await passed(counters, one, 61)
+
+    refused = next(outcome for outcome in outcomes if isinstance(outcome, Refused))
+    assert 0 < refused.retry_after <= 1.0
+
+
+async def test_a_bucket_fills_again(counters):
+    one = rule(amount=20, seconds=1.0)
+    await passed(counters, one, 30)
+    await asyncio.sleep(0.3)
+
+    taken, _ = await passed(counters, one, 30)
+
+    assert 4 <= len(taken) <= 20
+
+
+async def test_one_limit_that_refuses_leaves_the_others_untouched(counters):
+    open_, closed = rule(amount=10, seconds=3600), rule(amount=1, seconds=3600)
+    await counters.take([closed], [1])
+
+    with pytest.raises(Refused) as refused:
+        await counters.take([open_, closed], [1, 1])
+
+    assert refused.value.rule is closed
+    assert (await counters.take([open_], [1])).remaining[0] == 9
+
+
+async def test_tokens_are_corrected_to_what_was_used(counters):
+    one = rule("tokens", 1_000, 3600)
+    taken = await counters.take([one], [900])
+    await counters.settle(taken, [100])
+
+    assert (await counters.take([one], [0])).remaining[0] in (899, 900)
+
+
+async def test_more_tokens_than_expected_are_owed(counters):
+    one = rule("tokens", 1_000, 3600)
+    taken = await counters.take([one], [10])
+    await counters.settle(taken, [1_500])
+
+    with pytest.raises(Refused) as refused:
+        await counters.take([one], [1])
+    assert 1_700 < refused.value.retry_after < 1_900  # 501 tokens at 3.6 s each
+
+
+async def test_one_call_larger_than_the_limit_gets_the_whole_bucket(counters):
+    taken, _ = await passed(counters, rule("tokens", 100, 3600), 2, cost=5_000)
+
+    assert len(taken) == 1
+
+
+async def test_parallel_calls_are_given_back(counters):
+    one = rule("parallel", 2, 0)
+    taken, _ = await passed(counters, one, 5)
+    assert len(taken) == 2
+
+    await counters.settle(taken[0], [1])
+
+    assert len((await passed(counters, one, 5))[0]) == 1
+
+
+async def test_without_valkey_each_process_has_its_share(tmp_path):
+    counters = Counters(Shared(f"unix://{tmp_path}/absent.sock"), Local(processes=4))
+    started = time.monotonic()
+
+    taken, _ = await passed(counters, rule(amount=100, seconds=3600), 200)
+
+    assert len(taken) == 25
+    assert counters.degraded == 200
+    assert time.monotonic() - started < 30  # it is asked once, not two hundred times
+    await counters.close()
+
+
+def test_many_threads_and_loops_share_one_counter(valkey):
+    one = rule(amount=100, seconds=3600)
+
+    def some(_):
+        async def ask():
+            counters = Counters(Shared(valkey, patience=30), Local())
+            taken, _ = await passed(counters, one, 100)
+            await counters.close()
+            return len(taken)
+
+        return asyncio.run(ask())
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(some, range(8))) == 100
+
+
+def test_a_call_meets_the_limits_of_all_it_is_about(alice):
+    entries = [
+        LimitEntry(1, "all", "", "requests", 1, 60),
+        LimitEntry(2, "user", str(alice.pk), "requests", 2, 60),
+        LimitEntry(3, "each_user", "", "requests", 3, 60),
+        LimitEntry(4, "user", "0", "requests", 4, 60),
+        LimitEntry(5, "model", "a/b", "tokens", 5, 60),
+        LimitEntry(6, "group", str(min(alice.principal.group_ids)), "parallel", 6, 0),
+        LimitEntry(7, "each_key", "", "requests", 7, 60),
+    ]
+
+    found = Rules(entries).of(alice.principal, "a/b", "c")
+
+    assert {one.name for one in found} == {"1:", "5:", "2:", f"3:{alice.pk}", "6:"}
+
+
+# --- acts ----------------------------------------------------------------------------------------------------
+
+
+def test_a_limit_is_set_changed_and_removed_with_audit(ada):
+    row = acts.set_limit(ada, scope="each_key", what="requests", amount=60)
+    acts.set_limit(ada, scope="each_key", what="requests", amount=30)
+
+    assert [limit.amount for limit in Limit.objects.all()] == [30]
+    acts.remove_limit(ada, row)
+    assert list(AuditEvent.objects.order_by("pk").values_list("action", flat=True)) == [
+        "limit.set",
+        "limit.set",
+        "limit.removed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"amount": 0}, "amount"),
+        ({"amount": -1}, "amount"),
+        ({"amount": 10**13}, "amount"),
+        ({"scope": "planet"}, "scope"),
+        ({"what": "words"}, "what"),
+        ({"seconds": 61}, "seconds"),
+        ({"subject": "x"}, "subject"),
+        ({"scope": "user"}, "subject"),
+        ({"scope": "user", "subject": "0"}, "subject"),
+        ({"scope": "user", "subject": "'; --"}, "subject"),
+        ({"scope": "connection", "subject": "nonsense"}, "subject"),
+        ({"scope": "key", "subject": "0000000000"}, "subject"),
+    ],
+)
+def test_a_senseless_limit_is_refused(ada, wrong, field):
+    with pytest.raises(ValidationError) as refusal:
+        acts.set_limit(ada, **{"scope": "all", "what": "requests", "amount": 1, **wrong})
+
+    assert field in refusal.value.message_dict
+    assert not Limit.objects.exists()
