@@ -6,9 +6,12 @@ class GatewayConfig(AppConfig):
 
     def ready(self) -> None:
         """Offer the apps below what only the ledger can tell and take."""
+        from access import departures  # noqa: PLC0415 - models exist only from here on
         from connections import figures, health  # noqa: PLC0415 - models exist only from here on
         from gateway import metering  # noqa: PLC0415 - likewise
         from gateway.figures import Ledger  # noqa: PLC0415 - likewise
+        from gateway.limits import acts  # noqa: PLC0415 - likewise
 
         health.meters.append(metering.write_check)
         figures.register(Ledger())
+        departures.followers.append(acts.remove_limits_of)

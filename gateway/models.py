@@ -120,6 +120,10 @@ class Job(models.Model):
         return str(self.pk)
 
 
+PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
+"""What limits are per, by their seconds."""
+
+
 class Limit(models.Model):
     """How fast, or how many at once, somebody or something may be asked for."""
 
@@ -156,4 +160,22 @@ class Limit(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.amount} {self.what} for {self.scope} {self.subject}".rstrip()
+        return f"{self.text} for {self.scope} {self.subject}".rstrip()
+
+    @property
+    def text(self) -> str:
+        """What it lets through: "60 requests per minute"."""
+        if self.what == self.What.PARALLEL:
+            return f"{self.amount:,} call{'' if self.amount == 1 else 's'} at once"
+        what = self.what.removesuffix("s") if self.amount == 1 else self.what
+        return f"{self.amount:,} {what} per {self.period}"
+
+    @property
+    def period(self) -> str:
+        """Empty for parallel calls."""
+        return PERIODS.get(self.seconds, f"{self.seconds} s") if self.seconds else ""
+
+    @property
+    def shared(self) -> bool:
+        """One counter for all whom it is about; else each user or key has one."""
+        return self.scope not in {self.Scope.EACH_USER, self.Scope.EACH_KEY}

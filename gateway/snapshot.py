@@ -123,8 +123,7 @@ def build(former: Snapshot) -> Snapshot:
 
 
 def _limits() -> Rules:
-    rows = Limit.objects.filter(enabled=True)
-    return Rules(LimitEntry(row.pk, row.scope, row.subject, row.what, row.amount, float(row.seconds)) for row in rows)
+    return Rules(map(LimitEntry.of, Limit.objects.filter(enabled=True)))
 
 
 def _users() -> dict[int, Principal]:

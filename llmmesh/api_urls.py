@@ -11,4 +11,5 @@ urlpatterns = [
     path("", include("access.api")),
     path("", include("connections.api")),
     path("", include("gateway.api")),
+    path("", include("gateway.limits.api")),
 ]

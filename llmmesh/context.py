@@ -36,6 +36,7 @@ SECTIONS = (
     ),
     (
         Entry("usage", "Usage & cost", "chart-bar"),
+        Entry("limits", "Limits", "gauge"),
         Entry("audit", "Audit log", "history"),
     ),
 )

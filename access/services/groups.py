@@ -4,7 +4,7 @@ from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from access import audit
+from access import audit, departures
 from access.models import EVERYONE, User
 from access.services.names import checked
 
@@ -30,6 +30,7 @@ def rename_group(actor: User, group: Group, name: str) -> Group:
 def delete_group(actor: User, group: Group) -> None:
     _refuse_built_in(group)
     members = sorted(group.user_set.values_list("username", flat=True))
+    departures.announce(actor, group)
     audit.record(actor, "group.deleted", group, before={"name": group.name, "members": members})
     group.delete()
 

@@ -7,7 +7,7 @@ from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.utils import timezone
 
-from access import audit, keys, reach
+from access import audit, departures, keys, reach
 from access.models import ApiKey, User
 from access.principal import Principal
 from access.roles import Permission, Scope
@@ -51,6 +51,7 @@ def issue_key(
 def revoke_key(actor: User, row: ApiKey) -> None:
     row = ApiKey.objects.select_for_update(of=("self",)).get(pk=row.pk)
     if row.revoked_at is None:
+        departures.announce(actor, row)
         keys.revoke(row)
         audit.record(actor, "key.revoked", row, before=_described(row))
 

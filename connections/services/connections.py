@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from access import audit
+from access import audit, departures
 from access.models import ApiKey, User
 from connections import figures, secrets
 from connections.account import Account, settle
@@ -214,6 +214,9 @@ def delete_connection(actor: User, connection: Connection) -> None:
     """Raises InUse while others borrow from it."""
     if names := _borrowers(connection):
         raise InUse(names)
+    for model in connection.models.all():
+        departures.announce(actor, model)
+    departures.announce(actor, connection)
     audit.record(actor, "connection.deleted", connection, before=_described(connection))
     connection.delete()
 

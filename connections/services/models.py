@@ -8,7 +8,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.db import transaction
 
-from access import audit
+from access import audit, departures
 from access.models import User
 from connections import prices
 from connections.account import has_control_characters
@@ -172,5 +172,6 @@ def enable_models(actor: User, connection: Connection, models: Iterable[Model], 
 
 @transaction.atomic
 def remove_model(actor: User, model: Model) -> None:
+    departures.announce(actor, model)
     audit.record(actor, "model.removed", model, before={"upstream_id": model.upstream_id, "mode": model.mode})
     model.delete()

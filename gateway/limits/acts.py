@@ -1,34 +1,47 @@
 """Acts on limits: one transaction each, with its audit row."""
 
 from typing import Any
-from uuid import UUID
 
-from django.contrib.auth.models import Group
 from django.core.exceptions import ValidationError
-from django.db import transaction
+from django.db import IntegrityError, transaction
+from django.db.models import Model as Row
 
 from access import audit
-from access.models import ApiKey, User
-from connections.models import Connection, Model
-from gateway.models import Limit
+from access.models import User
+from gateway.limits import subjects
+from gateway.models import PERIODS, Limit
 
-PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 MAX_AMOUNT = 10**12
-TOGETHER = {Limit.Scope.ALL, Limit.Scope.EACH_USER, Limit.Scope.EACH_KEY}
-"""Scopes that name nobody."""
+USUAL_PERIOD = 60
 
 
 @transaction.atomic
-def set_limit(actor: User, *, scope: str, what: str, amount: int, subject: str = "", seconds: int = 60) -> Limit:
-    """Make a limit, or change the amount of the one that is there."""
-    seconds = 0 if what == Limit.What.PARALLEL else seconds
-    _check(scope, what, amount, subject, seconds)
-    found = Limit.objects.select_for_update().filter(scope=scope, subject=subject, what=what, seconds=seconds).first()
-    before = _described(found) if found else {}
-    row = found or Limit(scope=scope, subject=subject, what=what, seconds=seconds)
-    row.amount, row.enabled = amount, True
-    row.save()
-    audit.record(actor, "limit.set", row, before=before, after=_described(row))
+def add_limit(
+    actor: User, *, scope: str, what: str, amount: int, subject: str = "", seconds: int | None = None
+) -> Limit:
+    """`seconds`: the time in which `amount` is given anew; None: a minute, or none for parallel calls."""
+    if seconds is None:
+        seconds = 0 if what == Limit.What.PARALLEL else USUAL_PERIOD
+    row = Limit(scope=scope, subject=subject, what=what, amount=amount, seconds=seconds)
+    row.subject = _check(row)
+    _insert(row)
+    audit.record(actor, "limit.added", row, after=_described(row))
+    return row
+
+
+@transaction.atomic
+def change_limit(actor: User, limit: Limit, *, amount: int | None = None, enabled: bool | None = None) -> Limit:
+    """Another amount, or on and off; what is None stays."""
+    row = Limit.objects.select_for_update().get(pk=limit.pk)
+    before = _described(row)
+    if amount is not None:
+        if problem := amount_problem(amount):
+            raise ValidationError({"amount": [problem]})
+        row.amount = amount
+    if enabled is not None:
+        row.enabled = enabled
+    row.save(update_fields=["amount", "enabled"])
+    audit.record_change(actor, "limit.changed", row, before, _described(row))
     return row
 
 
@@ -38,46 +51,53 @@ def remove_limit(actor: User, row: Limit) -> None:
     row.delete()
 
 
-def _check(scope: str, what: str, amount: int, subject: str, seconds: int) -> None:
+def remove_limits_of(actor: User, leaving: Row) -> None:
+    """What is deleted or revoked takes its limits along, and those of what goes with it."""
+    for scope, sort in subjects.SORTS.items():
+        if isinstance(leaving, sort.rows().model):
+            for row in Limit.objects.filter(scope=scope, subject=subjects.subject_of(sort, leaving)):
+                remove_limit(actor, row)
+
+
+def amount_problem(amount: int) -> str:
+    return "" if 1 <= amount <= MAX_AMOUNT else f"The limit must lie between 1 and {MAX_AMOUNT:,}."
+
+
+def _check(row: Limit) -> str:
+    """The subject as it is stored. Raises ValidationError."""
     problems: dict[str, list[str]] = {}
-    if scope not in Limit.Scope:
+    subject: str | None = ""
+    if row.scope not in Limit.Scope:
         problems["scope"] = ["There is no such scope."]
-    elif (scope in TOGETHER) == bool(subject):
-        problems["subject"] = ["Leave this empty." if subject else "Say whom or what the limit is about."]
-    elif not _exists(scope, subject):
-        problems["subject"] = ["There is no such user, key, group, model or connection."]
-    if what not in Limit.What:
+    elif (row.scope in subjects.SORTS) != bool(row.subject):
+        problems["subject"] = ["Leave this empty." if row.subject else "Say whom or what the limit is about."]
+    elif row.subject and (subject := subjects.stored(row.scope, row.subject)) is None:
+        problems["subject"] = [f"There is no such {subjects.SORTS[row.scope].label}."]
+    if row.what not in Limit.What:
         problems["what"] = ["There is no such kind of limit."]
-    elif what != Limit.What.PARALLEL and seconds not in PERIODS:
+    elif row.what == Limit.What.PARALLEL and row.seconds:
+        problems["seconds"] = ["Parallel calls have no period; leave it out."]
+    elif row.what != Limit.What.PARALLEL and row.seconds not in PERIODS:
         problems["seconds"] = ["A limit is per second (1), minute (60), hour (3600) or day (86400)."]
-    if not 1 <= amount <= MAX_AMOUNT:
-        problems["amount"] = [f"The limit must lie between 1 and {MAX_AMOUNT:,}."]
-    if problems:
+    if problem := amount_problem(row.amount):
+        problems["amount"] = [problem]
+    if problems or subject is None:
         raise ValidationError(problems)
+    return subject
 
 
-def _exists(scope: str, subject: str) -> bool:
-    match scope:
-        case Limit.Scope.USER:
-            return subject.isdecimal() and User.objects.filter(pk=subject).exists()
-        case Limit.Scope.GROUP:
-            return subject.isdecimal() and Group.objects.filter(pk=subject).exists()
-        case Limit.Scope.KEY:
-            return ApiKey.objects.filter(public_id=subject).exists()
-        case Limit.Scope.MODEL:
-            return Model.objects.filter(public_id=subject).exists()
-        case Limit.Scope.CONNECTION:
-            return _is_uuid(subject) and Connection.objects.filter(pk=subject).exists()
-    return True
-
-
-def _is_uuid(text: str) -> bool:
+def _insert(row: Limit) -> None:
+    """The unique index has the last word, also between two admins at once."""
     try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        same = {"scope": row.scope, "subject": row.subject, "what": row.what, "seconds": row.seconds}
+        there = Limit.objects.filter(**same).first()
+        told = f" of {there.text}{'' if there.enabled else ', switched off'}" if there else ""
+        raise ValidationError({"amount": [f"There is such a limit already{told}. Change that one."]}) from None
 
 
 def _described(row: Limit) -> dict[str, Any]:
-    return {name: getattr(row, name) for name in ("scope", "subject", "what", "amount", "seconds")}
+    described = {"for": subjects.name(row), "what": row.what, "amount": row.amount, "per": row.period}
+    return {**described, "enabled": row.enabled}

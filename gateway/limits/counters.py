@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis.asyncio
+from prometheus_client import Counter
 from redis.exceptions import RedisError
 
 from gateway.limits.rules import Rule
@@ -25,6 +26,7 @@ LINES = 32
 """Connections to Valkey of one process; whoever finds none free waits for one."""
 REST = 1.0
 """Seconds for which it is left alone after it did not."""
+DEGRADED = Counter("mesh_limits_degraded_calls", "Calls whose limits this process counted alone, without Valkey")
 logger = logging.getLogger(__name__)
 
 TAKE = """
@@ -115,7 +117,7 @@ class Shared:
         arguments: list[Any] = [lease, int(LEASE_SECONDS * 1e6)]
         for rule, cost in zip(rules, costs, strict=True):
             arguments += [rule.what, rule.amount, int(rule.seconds * 1e6), cost]
-        place, wait, *remaining = await self._take(keys=_keys(rules), args=arguments)
+        place, wait, *remaining = await self._take(keys=keys(rules), args=arguments)
         if place:
             raise Refused(rules[place - 1], wait / 1e6)
         return Taken(rules, costs, remaining, lease)
@@ -124,10 +126,11 @@ class Shared:
         arguments: list[Any] = [taken.lease]
         for rule, before, after in zip(taken.rules, taken.costs, costs, strict=True):
             arguments += [rule.what, rule.amount, int(rule.seconds * 1e6), after - min(before, rule.amount)]
-        await self._settle(keys=_keys(taken.rules), args=arguments)
+        await self._settle(keys=keys(taken.rules), args=arguments)
 
 
-def _keys(rules: Sequence[Rule]) -> list[str]:
+def keys(rules: Sequence[Rule]) -> list[str]:
+    """Of their counters in Valkey."""
     return [f"{PREFIX}{rule.what}:{rule.name}" for rule in rules]
 
 
@@ -198,6 +201,7 @@ class Counters:
                 self._away_until = time.monotonic() + REST
                 logger.warning("Valkey does not answer; limits are counted by each process for itself")
         self.degraded += 1
+        DEGRADED.inc()
         return self.local.take(rules, costs)
 
     async def settle(self, taken: Taken, costs: Sequence[int]) -> None:

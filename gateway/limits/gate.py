@@ -1,15 +1,19 @@
 """Every call passes here: one look at the counters before it is made, one more when it has ended."""
 
 import asyncio
+import math
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.conf import settings
+from django.utils import timezone
 
 from gateway.envelope import Problem
 from gateway.limits.counters import Counters, Local, Refused, Shared, Taken
 from gateway.limits.rules import Rule
 from gateway.metering import Record
+from gateway.models import PERIODS
 
 if TYPE_CHECKING:
     from gateway.pipeline import Accepted
@@ -92,6 +96,15 @@ def _refusal(refused: Refused) -> Problem:
     if rule.what == "parallel":
         message = f"There are {rule.amount} calls under way already for {rule.whose}; wait until one has ended."
     else:
-        period = {60: "minute", 3600: "hour", 86400: "day"}.get(int(rule.seconds), f"{rule.seconds:g} s")
-        message = f"The limit of {rule.amount:,} {rule.what} per {period} is reached for {rule.whose}."
+        period = PERIODS.get(int(rule.seconds), f"{rule.seconds:g} s")
+        reached = f"The limit of {rule.amount:,} {rule.what} per {period} is reached for {rule.whose}."
+        message = f"{reached} Try again {_when(wait)}."
     return Problem("rate_limit_exceeded", message, retry_after=wait)
+
+
+def _when(wait: float) -> str:
+    """For people; whoever waits for more than a minute may read it later."""
+    seconds = math.ceil(wait)
+    if seconds <= 60:
+        return f"in {seconds} s"
+    return f"in {-(-seconds // 60)} min, at {timezone.now() + timedelta(seconds=seconds):%H:%M} UTC"

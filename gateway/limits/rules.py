@@ -31,6 +31,10 @@ class LimitEntry:
     amount: int
     seconds: float
 
+    @classmethod
+    def of(cls, row: Limit) -> "LimitEntry":
+        return cls(row.pk, row.scope, row.subject, row.what, row.amount, float(row.seconds))
+
 
 class Rules:
     """All limits, found by what a call is about: a handful of look-ups, however many there are."""
@@ -45,13 +49,13 @@ class Rules:
 
     def of(self, principal: Principal, model: str, connection: str) -> list[Rule]:
         found = []
-        for scope, subject, counted in _places(principal, model, connection):
+        for scope, subject, counted in places(principal, model, connection):
             for entry in self._entries.get((scope, subject), ()):
-                found.append(_rule(entry, counted))
+                found.append(rule_of(entry, counted))
         return found
 
 
-def _places(principal: Principal, model: str, connection: str) -> list[tuple[str, str, str]]:
+def places(principal: Principal, model: str, connection: str) -> list[tuple[str, str, str]]:
     """Where limits may stand: scope, subject, and whose counter it is ("" for the limit's own)."""
     scope = Limit.Scope
     places = [(scope.ALL, "", ""), (scope.MODEL, model, ""), (scope.CONNECTION, connection, "")]
@@ -64,7 +68,7 @@ def _places(principal: Principal, model: str, connection: str) -> list[tuple[str
     return [(str(one), subject, counted) for one, subject, counted in places]
 
 
-def _rule(entry: LimitEntry, counted: str) -> Rule:
+def rule_of(entry: LimitEntry, counted: str) -> Rule:
     return Rule(f"{entry.id}:{counted}", entry.what, entry.amount, entry.seconds, WHOSE[entry.scope])
 
 

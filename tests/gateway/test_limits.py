@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.core.exceptions import ValidationError
 
+from access import keys, services
 from access.models import AuditEvent
+from connections.services import delete_connection, models
 from gateway.limits import acts
 from gateway.limits.counters import Counters, Local, Refused, Shared
 from gateway.limits.rules import LimitEntry, Rule, Rules
@@ -159,17 +161,55 @@ def test_a_call_meets_the_limits_of_all_it_is_about(alice):
 # --- acts ----------------------------------------------------------------------------------------------------
 
 
-def test_a_limit_is_set_changed_and_removed_with_audit(ada):
-    row = acts.set_limit(ada, scope="each_key", what="requests", amount=60)
-    acts.set_limit(ada, scope="each_key", what="requests", amount=30)
+def test_a_limit_is_added_changed_and_removed_with_audit(ada, alice):
+    row = acts.add_limit(ada, scope="user", subject=str(alice.pk), what="requests", amount=60)
+    acts.change_limit(ada, row, amount=30)
+    acts.change_limit(ada, row, amount=30, enabled=False)
+    acts.change_limit(ada, row, enabled=False)
+    acts.remove_limit(ada, Limit.objects.get())
 
-    assert [limit.amount for limit in Limit.objects.all()] == [30]
-    acts.remove_limit(ada, row)
-    assert list(AuditEvent.objects.order_by("pk").values_list("action", flat=True)) == [
-        "limit.set",
-        "limit.set",
-        "limit.removed",
+    assert list(AuditEvent.objects.order_by("pk").values_list("action", "before", "after")) == [
+        ("limit.added", {}, {**WHOLE, "amount": 60}),
+        ("limit.changed", {"amount": 60}, {"amount": 30}),
+        ("limit.changed", {"enabled": True}, {"enabled": False}),
+        ("limit.removed", {**WHOLE, "amount": 30, "enabled": False}, {}),
     ]
+
+
+WHOLE = {"for": "One user: alice", "what": "requests", "per": "minute", "enabled": True}
+
+
+def test_the_same_limit_is_not_added_twice(ada):
+    acts.add_limit(ada, scope="all", what="parallel", amount=3)
+
+    with pytest.raises(ValidationError) as refusal:
+        acts.add_limit(ada, scope="all", what="parallel", amount=5)
+
+    assert "already of 3 calls at once" in refusal.value.messages[0]
+    assert AuditEvent.objects.count() == 1
+
+
+@pytest.mark.parametrize(
+    "leaving", ["a revoked key", "a deleted group", "a removed model", "a deleted connection", "a model with it"]
+)
+def test_what_goes_takes_its_limits_along(ada, alice, analysts, connect, leaving):
+    connection = connect("openai")
+    model = connection.models.get()
+    key, _ = keys.issue(alice, "test", scopes=["generate"])
+    scope, subject, leave = {
+        "a revoked key": ("key", key.public_id, lambda: services.revoke_key(ada, key)),
+        "a deleted group": ("group", str(analysts.pk), lambda: services.delete_group(ada, analysts)),
+        "a removed model": ("model", model.public_id, lambda: models.remove_model(ada, model)),
+        "a deleted connection": ("connection", str(connection.pk), lambda: delete_connection(ada, connection)),
+        "a model with it": ("model", model.public_id, lambda: delete_connection(ada, connection)),
+    }[leaving]
+    acts.add_limit(ada, scope=scope, subject=subject, what="requests", amount=1)
+    kept = acts.add_limit(ada, scope="user", subject=str(alice.pk), what="requests", amount=1)
+
+    leave()
+
+    assert list(Limit.objects.all()) == [kept]
+    assert AuditEvent.objects.filter(action="limit.removed").count() == 1
 
 
 @pytest.mark.parametrize(
@@ -181,6 +221,9 @@ def test_a_limit_is_set_changed_and_removed_with_audit(ada):
         ({"scope": "planet"}, "scope"),
         ({"what": "words"}, "what"),
         ({"seconds": 61}, "seconds"),
+        ({"seconds": 0}, "seconds"),
+        ({"what": "parallel", "seconds": 60}, "seconds"),
+        ({"scope": "user", "subject": "9" * 300}, "subject"),
         ({"subject": "x"}, "subject"),
         ({"scope": "user"}, "subject"),
         ({"scope": "user", "subject": "0"}, "subject"),
@@ -191,7 +234,7 @@ def test_a_limit_is_set_changed_and_removed_with_audit(ada):
 )
 def test_a_senseless_limit_is_refused(ada, wrong, field):
     with pytest.raises(ValidationError) as refusal:
-        acts.set_limit(ada, **{"scope": "all", "what": "requests", "amount": 1, **wrong})
+        acts.add_limit(ada, **{"scope": "all", "what": "requests", "amount": 1, **wrong})
 
     assert field in refusal.value.message_dict
     assert not Limit.objects.exists()

@@ -1,0 +1,101 @@
+"""Limits through `/api/`: what the pages can do, with the same rights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import serializers, viewsets
+from rest_framework.routers import SimpleRouter
+from rest_framework.serializers import BaseSerializer
+
+from access.permissions import Allows
+from access.requests import API_METHODS, KeyRequest
+from access.roles import Permission
+from access.strict import StrictSerializer
+from gateway.limits import acts
+from gateway.limits.filters import LimitFilter
+from gateway.limits.shown import Shown, listed
+from gateway.models import PERIODS, Limit
+
+
+class LimitSerializer(StrictSerializer):
+    id = serializers.IntegerField(read_only=True)
+    scope = serializers.ChoiceField(choices=Limit.Scope.choices)
+    subject = serializers.CharField(
+        default="",
+        allow_blank=True,
+        max_length=300,
+        help_text="Id of the user, group or connection, public id of the key or model; empty for the other scopes.",
+    )
+    name = serializers.SerializerMethodField(help_text="Whom or what it is about, as the pages say it.")
+    what = serializers.ChoiceField(choices=Limit.What.choices)
+    amount = serializers.IntegerField()
+    seconds = serializers.IntegerField(
+        default=None,
+        allow_null=True,
+        help_text=f"In which the amount is given anew: {', '.join(map(str, PERIODS))}. 0 for parallel calls.",
+    )
+    enabled = serializers.BooleanField(read_only=True)
+    taken = serializers.SerializerMethodField(
+        help_text="How much of it is taken now; null where each user or key has its own, or Valkey does not answer."
+    )
+    created_at = serializers.DateTimeField(read_only=True)
+
+    def get_name(self, limit: Limit) -> str:
+        return self._shown(limit).name
+
+    def get_taken(self, limit: Limit) -> int | None:
+        return self._shown(limit).taken
+
+    def _shown(self, limit: Limit) -> Shown:
+        """A list looks all of its rows up at once."""
+        known: dict[int, Shown] = self.context.setdefault("shown", {})
+        if limit.pk not in known:
+            (known[limit.pk],) = listed([limit])
+        return known[limit.pk]
+
+    def create(self, validated: dict[str, Any]) -> Limit:
+        return acts.add_limit(self.context["request"].user, **validated)
+
+
+class LimitChangeSerializer(LimitSerializer):
+    """Whom it is about and what it counts stays; for another one, add another."""
+
+    scope = serializers.CharField(read_only=True)  # type: ignore[assignment] # narrower than in its parent
+    subject = serializers.CharField(read_only=True)
+    what = serializers.CharField(read_only=True)  # type: ignore[assignment] # narrower than in its parent
+    seconds = serializers.IntegerField(read_only=True)
+    enabled = serializers.BooleanField(required=False)
+
+    def update(self, instance: Limit, validated: dict[str, Any]) -> Limit:
+        return acts.change_limit(self.context["request"].user, instance, **validated)
+
+
+class LimitViewSet(viewsets.ModelViewSet[Limit]):
+    """How many requests, tokens and parallel calls users, keys, groups, models and connections may have."""
+
+    request: KeyRequest
+    listed: Mapping[int, Shown] = {}
+    permission_classes = [Allows(Permission.VIEW_USAGE, write=Permission.MANAGE_ACCESS)]
+    queryset = Limit.objects.all()
+    filterset_class = LimitFilter
+    http_method_names = API_METHODS
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        return LimitChangeSerializer if self.action == "partial_update" else LimitSerializer
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        self.listed = {one.limit.pk: one for one in listed(page or [])}
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "shown": dict(self.listed)}
+
+    def perform_destroy(self, instance: Limit) -> None:
+        acts.remove_limit(self.request.user, instance)
+
+
+router = SimpleRouter()
+router.register("limits", LimitViewSet, basename="api-limit")
+
+urlpatterns = router.urls

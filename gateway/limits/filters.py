@@ -1,0 +1,22 @@
+"""The filters that the page and `/api` offer; nothing else in a query reaches the database."""
+
+import django_filters
+from django.db.models import QuerySet
+
+from gateway.limits.subjects import matching
+from gateway.models import Limit
+
+
+class LimitFilter(django_filters.FilterSet):
+    q = django_filters.CharFilter(method="named", label="Filter limits", max_length=100)
+    scope = django_filters.ChoiceFilter(choices=Limit.Scope)
+    subject = django_filters.CharFilter(max_length=300)
+    what = django_filters.ChoiceFilter(choices=Limit.What)
+    enabled = django_filters.BooleanFilter()
+
+    class Meta:
+        model = Limit
+        fields = ("q", "scope", "subject", "what", "enabled")
+
+    def named(self, rows: QuerySet[Limit], name: str, text: str) -> QuerySet[Limit]:
+        return rows.filter(matching(text))

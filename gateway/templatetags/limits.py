@@ -1,0 +1,15 @@
+"""Limits on pages of other subjects."""
+
+from django import template
+
+from access.models import User
+from connections.models import Model
+from gateway.limits.shown import Shown, applying
+
+register = template.Library()
+
+
+@register.simple_tag
+def limits_on(model: Model, user: User) -> list[Shown]:
+    """What this user's calls to this model have to pass."""
+    return applying(user.principal, [model])
