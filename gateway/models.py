@@ -124,6 +124,18 @@ PERIODS = {1: "second", 60: "minute", 3600: "hour", 86400: "day"}
 """What limits are per, by their seconds."""
 
 
+def pace(what: str, amount: int, seconds: float) -> str:
+    """ "60 requests per minute", "1 call at once"."""
+    unit = "calls" if what == "parallel" else what
+    unit = unit.removesuffix("s") if amount == 1 else unit
+    return f"{amount:,} {unit} {f'per {period(seconds)}' if seconds else 'at once'}"
+
+
+def period(seconds: float) -> str:
+    """Empty for none."""
+    return PERIODS.get(int(seconds), f"{seconds:g} s") if seconds else ""
+
+
 class Limit(models.Model):
     """How fast, or how many at once, somebody or something may be asked for."""
 
@@ -165,15 +177,12 @@ class Limit(models.Model):
     @property
     def text(self) -> str:
         """What it lets through: "60 requests per minute"."""
-        if self.what == self.What.PARALLEL:
-            return f"{self.amount:,} call{'' if self.amount == 1 else 's'} at once"
-        what = self.what.removesuffix("s") if self.amount == 1 else self.what
-        return f"{self.amount:,} {what} per {self.period}"
+        return pace(self.what, self.amount, self.seconds)
 
     @property
     def period(self) -> str:
         """Empty for parallel calls."""
-        return PERIODS.get(self.seconds, f"{self.seconds} s") if self.seconds else ""
+        return period(self.seconds)
 
     @property
     def shared(self) -> bool:

@@ -133,7 +133,7 @@ class Engine:
 
         `prompt`: the text that the messages amount to, for a model that takes no others.
         """
-        accepted = await self.accept(prompt)
+        accepted = await self.accept(prompt, sent=False)
         try:
             provider = accepted.entry.provider
             first = emulation.requests(provider, accepted.call)[0]
@@ -145,14 +145,15 @@ class Engine:
             shown["prompt"] = first.body["prompt"]
         return {**shown, "adjusted": accepted.adjusted}
 
-    async def accept(self, prompt: Prompt) -> Accepted:
-        """Read the body and check the rights. A refusal is written down too."""
+    async def accept(self, prompt: Prompt, *, sent: bool = True) -> Accepted:
+        """Read the body, check the rights, and pass the gates if it will be sent. A refusal is written down too."""
         record = Record.of(prompt.principal, prompt.mode, prompt.source, prompt.request_id)
         started = time.perf_counter()
         accepted: Accepted | None = None
         try:
             accepted = self._accept(prompt, record, started)
-            await self._admit(accepted)
+            if sent:
+                await self._admit(accepted)
             return accepted
         except Exception as error:
             record.cost = 0  # nothing was sent

@@ -47,11 +47,9 @@ class LimitSerializer(StrictSerializer):
         return self._shown(limit).taken
 
     def _shown(self, limit: Limit) -> Shown:
-        """A list looks all of its rows up at once."""
-        known: dict[int, Shown] = self.context.setdefault("shown", {})
-        if limit.pk not in known:
-            (known[limit.pk],) = listed([limit])
-        return known[limit.pk]
+        """The viewset looks all rows of a list up at once."""
+        known: Mapping[int, Shown] = self.context["shown"]
+        return known[limit.pk] if limit.pk in known else listed([limit])[0]
 
     def create(self, validated: dict[str, Any]) -> Limit:
         return acts.add_limit(self.context["request"].user, **validated)
@@ -89,7 +87,7 @@ class LimitViewSet(viewsets.ModelViewSet[Limit]):
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "shown": dict(self.listed)}
+        return {**super().get_serializer_context(), "shown": self.listed}
 
     def perform_destroy(self, instance: Limit) -> None:
         acts.remove_limit(self.request.user, instance)

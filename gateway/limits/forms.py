@@ -29,13 +29,14 @@ class LimitForm(AmountForm):
     subject = forms.CharField(required=False, max_length=300)
     what = forms.ChoiceField(label="Limit", choices=Limit.What)
     seconds = forms.TypedChoiceField(
-        label="Per", choices=list(PERIODS.items()), coerce=int, initial=60, required=False, empty_value=None
+        label="Per", choices=list(PERIODS.items()), coerce=int, initial=60, empty_value=None
     )
 
     field_order = ("scope", "subject", "what", "amount", "seconds")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["seconds"].required = self["what"].value() != Limit.What.PARALLEL
         scope = str(self["scope"].value())
         sort = subjects.SORTS.get(scope)
         if sort is None:

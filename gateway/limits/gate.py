@@ -13,7 +13,7 @@ from gateway.envelope import Problem
 from gateway.limits.counters import Counters, Local, Refused, Shared, Taken
 from gateway.limits.rules import Rule
 from gateway.metering import Record
-from gateway.models import PERIODS
+from gateway.models import pace
 
 if TYPE_CHECKING:
     from gateway.pipeline import Accepted
@@ -93,12 +93,9 @@ def _used(rule: Rule, before: int, tokens: int) -> int:
 
 def _refusal(refused: Refused) -> Problem:
     rule, wait = refused.rule, max(refused.retry_after, 0.001)
-    if rule.what == "parallel":
-        message = f"There are {rule.amount} calls under way already for {rule.whose}; wait until one has ended."
-    else:
-        period = PERIODS.get(int(rule.seconds), f"{rule.seconds:g} s")
-        reached = f"The limit of {rule.amount:,} {rule.what} per {period} is reached for {rule.whose}."
-        message = f"{reached} Try again {_when(wait)}."
+    when = "when one has ended" if rule.what == "parallel" else _when(wait)
+    limit = pace(rule.what, rule.amount, rule.seconds)
+    message = f"The limit of {limit} is reached for {rule.whose}. Try again {when}."
     return Problem("rate_limit_exceeded", message, retry_after=wait)
 
 

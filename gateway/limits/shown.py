@@ -1,6 +1,6 @@
 """Limits as pages show them: whose they are, and how much of them is taken."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from access.principal import Principal
@@ -10,7 +10,7 @@ from gateway.limits.rules import LimitEntry, places, rule_of
 from gateway.limits.subjects import Subject
 from gateway.models import Limit
 
-WHOSE_OWN = {
+WHOSE_OWN: Mapping[str, str] = {
     Limit.Scope.ALL: "everybody together",
     Limit.Scope.USER: "you",
     Limit.Scope.EACH_USER: "you",

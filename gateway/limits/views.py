@@ -8,7 +8,7 @@ from django.views.decorators.http import require_POST, require_safe
 from access.authentication import narrowed
 from access.forms import accepted
 from access.models import ApiKey
-from access.paging import Page, page_after
+from access.paging import page_after
 from access.permissions import requires
 from access.requests import PageRequest, posted, takes_form
 from access.roles import Permission
@@ -24,7 +24,7 @@ from gateway.models import Limit
 def limits(request: PageRequest) -> HttpResponse:
     chosen = LimitFilter(request.GET, Limit.objects.all())
     page = page_after(chosen.qs, request.GET.get("after", ""))
-    context = {"page": Page(shown.listed(page.rows), page.after), "filter": chosen.form, "any": Limit.objects.exists()}
+    context = {"page": page, "listed": shown.listed(page.rows), "filter": chosen.form, "any": Limit.objects.exists()}
     return render(request, "gateway/limits.html", context)
 
 

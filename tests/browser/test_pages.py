@@ -4,8 +4,9 @@ import pytest
 from playwright.sync_api import expect
 
 from connections.models import HealthCheck, State
+from gateway.limits import acts
 from gateway.metering import Record, commit
-from gateway.models import Usage
+from gateway.models import Limit, Usage
 
 PAGES = [
     "/playground/",
@@ -16,6 +17,9 @@ PAGES = [
     "/users/",
     "/keys/",
     "/usage/",
+    "/limits/",
+    "/limits/new/?scope=user",
+    "/limits/mine/",
     "/audit/",
     "/accounts/password/change/",
 ]
@@ -35,6 +39,8 @@ def filled(mesh, connect, ada, alice, analysts, key_for):
         record = Record.of(alice.principal, "chat", "v1", f"req_{state}")
         record.model, record.state, record.cost, record.adjusted = "openai/gpt-4o-mini", state, 1_234_567, ["n dropped"]
         commit([record])
+    acts.add_limit(ada, scope="user", subject=str(alice.pk), what="requests", amount=60)
+    acts.add_limit(ada, scope="all", what="parallel", amount=8)
     mesh.refresh()
     return connection
 
@@ -60,6 +66,14 @@ def test_a_connections_tabs(filled, sign_in, check_accessibility):
     assert len(addresses) >= 5
     for address in addresses:
         assert site.goto(address).status == 200
+        check_accessibility()
+
+
+def test_a_limits_page(filled, sign_in, check_accessibility):
+    site = sign_in("ada")
+    for row in Limit.objects.all():
+        site.goto(f"/limits/{row.pk}/")
+        site.get_by_role("button", name="Remove").click()
         check_accessibility()
 
 

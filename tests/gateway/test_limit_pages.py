@@ -83,7 +83,7 @@ def test_the_same_limit_again_points_to_the_first(admin):
 
 
 def test_parallel_calls_need_no_period(admin):
-    add(admin, what="parallel", amount="3")
+    admin.post(NEW, {"scope": "all", "what": "parallel", "amount": "3"})
 
     assert Limit.objects.get().text == "3 calls at once"
 
@@ -122,7 +122,7 @@ def test_limits_are_found_by_whom_they_are_about(admin, ada, alice, bob, connect
         acts.add_limit(ada, scope=scope, subject=str(subject), what="requests", amount=1)
 
     def found(**query):
-        return sorted(one.subject.name for one in admin.get("/limits/", query).context["page"].rows)
+        return sorted(one.subject.name for one in admin.get("/limits/", query).context["listed"])
 
     assert found(q="ali") == ["alice", f"billing (mesh_{key.public_id}…) of alice"]
     assert found(q="gpt") == ["openai/gpt-4o-mini"]

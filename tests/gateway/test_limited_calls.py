@@ -69,7 +69,7 @@ def test_a_stream_holds_its_place_until_it_ends(mesh, upstream, limit):
     upstream.always(None)
 
     assert second.status == 429
-    assert "under way already" in second.error["message"]
+    assert "1 call at once is reached" in second.error["message"]
     assert wait_for_200(mesh)
 
 
