@@ -1,7 +1,9 @@
 """`workers`: real Valkey, Celery worker and beat processes on the test's database; any of them may be killed."""
 
+import http.client
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +18,9 @@ from llmmesh.celery import app
 from llmmesh.environment import broker_url
 from llmmesh.supervisor import Child
 
+PATIENCE = 60
+"""Seconds; the machine may be busy with other tests."""
+
 
 class Workers:
     def __init__(self, folder: Path) -> None:
@@ -28,16 +33,34 @@ class Workers:
     def start(self, child: Child) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             process = subprocess.Popen(
-                child.command, env=dict(child.environment), stdout=log, stderr=log, start_new_session=True
+                child.command,
+                env=dict(child.environment),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                pass_fds=child.descriptors,
             )
         self.running.append(process)
         return process
 
-    def start_valkey(self) -> None:
-        self.start(processes.valkey(self.environment, self.socket))
+    def start_valkey(self) -> subprocess.Popen[bytes]:
+        process = self.start(processes.valkey(self.environment, self.socket))
         until = time.monotonic() + 10
         while not self.socket.exists() and time.monotonic() < until:
             time.sleep(0.02)
+        return process
+
+    def start_web(self, **environment: str) -> int:
+        """A web process of its own; returns its port once it answers."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port: int = listening.getsockname()[1]
+            (child,) = processes.web({**self.environment, **environment}, listening)
+            process = self.start(child)
+        until = time.monotonic() + PATIENCE
+        while process.poll() is None and time.monotonic() < until and not _answers(port):
+            time.sleep(0.05)
+        assert process.poll() is None, self.log.read_text()[-4000:]
+        return port
 
     def start_worker(self) -> subprocess.Popen[bytes]:
         return self.start(processes.worker(self.environment))
@@ -50,6 +73,17 @@ class Workers:
         for process in reversed(self.running):
             if process.poll() is None:
                 self.kill(process)
+
+
+def _answers(port: int) -> bool:
+    line = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        line.request("GET", "/healthz")
+        return line.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        line.close()
 
 
 def database_url() -> str:

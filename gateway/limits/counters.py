@@ -1,7 +1,7 @@
 """The counters themselves: in Valkey for all processes, in memory while it is away.
 
-Requests and tokens are counted by the generic cell rate algorithm: one number per limit, the time at which its
-bucket would be full again. Parallel calls are leases with an end, so that a process that dies holds none for ever.
+Requests and tokens are counted by the generic cell rate algorithm: per limit, the time at which its bucket would be
+full again, and of which amount that was reckoned: when an admin changes it, what was used stays used. Parallel calls are leases with an end, so that a process that dies holds none for ever.
 """
 
 import logging
@@ -29,22 +29,33 @@ REST = 1.0
 DEGRADED = Counter("mesh_limits_degraded_calls", "Calls whose limits this process counted alone, without Valkey")
 logger = logging.getLogger(__name__)
 
-TAKE = """
+FULL_AT = """
+local function full_at(key, now, amount, window)
+  local full, of = string.match(redis.call('GET', key) or '', '^(%d+):(%d+)$')
+  full, of = tonumber(full) or now, tonumber(of) or amount
+  if full <= now then return now end
+  if of == amount then return full end
+  return now + math.min((full - now) * of / amount, window)
+end
+local function store(key, full, amount, window)
+  redis.call('SET', key, string.format('%.0f:%.0f', full, amount), 'PX', math.ceil(window / 500) + 1)
+end
+"""
+TAKE = f"""{FULL_AT}
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local found = {}
+local found = {{}}
 for i, key in ipairs(KEYS) do
   local what, amount, window, cost = ARGV[4*i-1], tonumber(ARGV[4*i]), tonumber(ARGV[4*i+1]), tonumber(ARGV[4*i+2])
   if what == 'parallel' then
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
     local count = redis.call('ZCARD', key)
-    if count >= amount then return {i, 1000000, 0} end
+    if count >= amount then return {{i, 1000000, 0}} end
     found[i] = amount - count - 1
   else
     local each = window / amount
-    local full = math.max(tonumber(redis.call('GET', key) or 0), now)
-    local after = full + math.min(cost, amount) * each
-    if after - now > window then return {i, after - now - window, 0} end
+    local after = full_at(key, now, amount, window) + math.min(cost, amount) * each
+    if after - now > window then return {{i, after - now - window, 0}} end
     found[i] = math.floor((window - (after - now)) / each)
   end
 end
@@ -54,15 +65,14 @@ for i, key in ipairs(KEYS) do
     redis.call('ZADD', key, now + tonumber(ARGV[2]), ARGV[1])
     redis.call('PEXPIRE', key, tonumber(ARGV[2]) / 1000)
   else
-    local after = math.max(tonumber(redis.call('GET', key) or 0), now) + math.min(cost, amount) * window / amount
-    redis.call('SET', key, string.format('%.0f', after), 'PX', math.ceil(window / 500))
+    store(key, full_at(key, now, amount, window) + math.min(cost, amount) * window / amount, amount, window)
   end
 end
-return {0, 0, unpack(found)}
+return {{0, 0, unpack(found)}}
 """
 """All limits or none: {0, 0, remaining…} or {place of the one that refuses, microseconds to wait, 0}."""
 
-SETTLE = """
+SETTLE = f"""{FULL_AT}
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 for i, key in ipairs(KEYS) do
@@ -70,9 +80,8 @@ for i, key in ipairs(KEYS) do
   if what == 'parallel' then
     redis.call('ZREM', key, ARGV[1])
   elseif more ~= 0 then
-    local full = tonumber(redis.call('GET', key) or 0)
-    local after = math.max(full, now) + more * window / amount
-    redis.call('SET', key, string.format('%.0f', math.max(after, now)), 'PX', math.ceil(window / 500) + 1)
+    local after = full_at(key, now, amount, window) + more * window / amount
+    store(key, math.max(after, now), amount, window)
   end
 end
 return 0
@@ -139,7 +148,7 @@ class Local:
 
     def __init__(self, processes: int = 1) -> None:
         self._processes = processes
-        self._full: dict[str, float] = {}
+        self._full: dict[str, tuple[float, int]] = {}
         self._leases: dict[str, dict[str, float]] = {}
 
     def take(self, rules: Sequence[Rule], costs: Sequence[int]) -> Taken:
@@ -151,12 +160,19 @@ class Local:
                 self._leases.setdefault(rule.name, {})[lease] = now + LEASE_SECONDS
             else:
                 amount = self._share(rule)
-                full = max(self._full.get(rule.name, 0.0), now)
-                self._full[rule.name] = full + min(cost, amount) * rule.seconds / amount
+                full = self._full_at(rule, now) + min(cost, amount) * rule.seconds / amount
+                self._full[rule.name] = full, amount
         return Taken(rules, costs, remaining, lease, local=True)
 
     def _share(self, rule: Rule) -> int:
         return max(1, rule.amount // self._processes)
+
+    def _full_at(self, rule: Rule, now: float) -> float:
+        amount = self._share(rule)
+        full, of = self._full.get(rule.name, (now, amount))
+        if full <= now or of == amount:
+            return max(full, now)
+        return now + min((full - now) * of / amount, rule.seconds)
 
     def _left(self, rule: Rule, cost: int, now: float) -> int:
         amount = self._share(rule)
@@ -166,7 +182,7 @@ class Local:
             if len(held) >= amount:
                 raise Refused(rule, 1.0)
             return amount - len(held) - 1
-        after = max(self._full.get(rule.name, 0.0), now) - now + min(cost, amount) * rule.seconds / amount
+        after = self._full_at(rule, now) - now + min(cost, amount) * rule.seconds / amount
         if after > rule.seconds:
             raise Refused(rule, after - rule.seconds)
         return int((rule.seconds - after) * amount / rule.seconds)
@@ -179,7 +195,7 @@ class Local:
             elif after != before:
                 amount = self._share(rule)
                 more = (after - min(before, amount)) * rule.seconds / amount
-                self._full[rule.name] = max(now, max(self._full.get(rule.name, 0.0), now) + more)
+                self._full[rule.name] = max(now, self._full_at(rule, now) + more), amount
 
 
 @dataclass

@@ -44,5 +44,6 @@ def _read(client: "redis.Redis", rules: Sequence[Rule], now: int) -> list[Any]:
 def _amount(rule: Rule, found: Any, now: int) -> int:
     if rule.what == "parallel":
         return int(found)
-    empty_in = max(float(found or 0) - now, 0.0) / 1e6
-    return min(rule.amount, math.ceil(empty_in * rule.amount / rule.seconds))
+    full, _, of = (found or b"0:0").partition(b":")
+    empty_in = max(int(full) - now, 0) / 1e6
+    return min(rule.amount, math.ceil(empty_in * int(of or 0) / rule.seconds))

@@ -9,9 +9,9 @@ from gateway.models import Limit
 
 class LimitFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="named", label="Filter limits", max_length=100)
-    scope = django_filters.ChoiceFilter(choices=Limit.Scope)
+    scope = django_filters.ChoiceFilter(choices=Limit.Scope, empty_label="Whomever")
     subject = django_filters.CharFilter(max_length=300)
-    what = django_filters.ChoiceFilter(choices=Limit.What)
+    what = django_filters.ChoiceFilter(choices=Limit.What, empty_label="Whatever is counted")
     enabled = django_filters.BooleanFilter()
 
     class Meta:

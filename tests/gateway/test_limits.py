@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from django.core.exceptions import ValidationError
@@ -11,7 +12,7 @@ from django.core.exceptions import ValidationError
 from access import keys, services
 from access.models import AuditEvent
 from connections.services import delete_connection, models
-from gateway.limits import acts
+from gateway.limits import acts, fill
 from gateway.limits.counters import Counters, Local, Refused, Shared
 from gateway.limits.rules import LimitEntry, Rule, Rules
 from gateway.models import Limit
@@ -69,6 +70,25 @@ async def test_a_bucket_fills_again(counters):
     assert 4 <= len(taken) <= 20
 
 
+async def test_a_raised_limit_helps_at_once(counters):
+    low = rule(amount=10, seconds=3600)
+    await passed(counters, low, 20)
+
+    taken, _ = await passed(counters, replace(low, amount=100), 200)
+
+    assert len(taken) == 90
+
+
+async def test_a_lowered_limit_owes_no_more_than_itself(counters):
+    high = rule(amount=100, seconds=3600)
+    await passed(counters, high, 50)
+
+    taken, outcomes = await passed(counters, replace(high, amount=10), 5)
+
+    assert taken == []
+    assert 300 < outcomes[0].retry_after <= 360
+
+
 async def test_one_limit_that_refuses_leaves_the_others_untouched(counters):
     open_, closed = rule(amount=10, seconds=3600), rule(amount=1, seconds=3600)
     await counters.take([closed], [1])
@@ -124,6 +144,24 @@ async def test_without_valkey_each_process_has_its_share(tmp_path):
     assert counters.degraded == 200
     assert time.monotonic() - started < 30  # it is asked once, not two hundred times
     await counters.close()
+
+
+async def test_what_is_taken_is_shown_without_changing_it(valkey, settings):
+    settings.REDIS_URL = valkey
+    rules = [rule(amount=10, seconds=3600), rule("tokens", 1_000, 3600), rule("parallel", 3, 0), rule()]
+    counters = Counters(Shared(valkey, patience=30), Local())
+    await counters.take(rules[:3], [1, 400, 1])
+    await counters.take(rules[:2], [1, 500])
+    await counters.close()
+
+    assert [fill.taken(rules) for _ in range(2)] == [[2, 900, 1, 0]] * 2
+    assert fill.taken([replace(rules[0], amount=100)]) == [2]
+
+
+def test_what_nobody_knows_is_shown_as_such(settings, tmp_path):
+    settings.REDIS_URL = f"unix://{tmp_path}/absent.sock"
+
+    assert fill.taken([rule(), rule("parallel", 1, 0)]) == [None, None]
 
 
 def test_many_threads_and_loops_share_one_counter(valkey):
