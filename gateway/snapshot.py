@@ -123,7 +123,8 @@ def build(former: Snapshot) -> Snapshot:
 
 
 def _limits() -> Rules:
-    return Rules(map(LimitEntry.of, Limit.objects.filter(enabled=True)))
+    columns = ("pk", "scope", "subject", "what", "amount", "seconds")
+    return Rules(LimitEntry(*row) for row in Limit.objects.filter(enabled=True).order_by().values_list(*columns))
 
 
 def _users() -> dict[int, Principal]:

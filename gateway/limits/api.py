@@ -3,17 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
+from drf_spectacular.utils import extend_schema
 from rest_framework import serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
 from rest_framework.serializers import BaseSerializer
 
 from access.permissions import Allows
 from access.requests import API_METHODS, KeyRequest
-from access.roles import Permission
+from access.roles import Permission, Scope
 from access.strict import StrictSerializer
+from connections.models import Model
 from gateway.limits import acts
 from gateway.limits.filters import LimitFilter
-from gateway.limits.shown import Shown, listed
+from gateway.limits.shown import Shown, applying, listed
 from gateway.models import PERIODS, Limit
 
 
@@ -68,6 +72,17 @@ class LimitChangeSerializer(LimitSerializer):
         return acts.change_limit(self.context["request"].user, instance, **validated)
 
 
+class OwnLimitSerializer(serializers.Serializer[Any]):
+    whose = serializers.CharField(help_text="“this key”, “you”, “group Analysts”, “model a/b”, “everybody together” …")
+    what = serializers.CharField(source="limit.what")
+    amount = serializers.IntegerField(source="limit.amount")
+    seconds = serializers.IntegerField(source="limit.seconds")
+    taken = serializers.IntegerField(allow_null=True, help_text="How much of it is taken now; null: not known.")
+
+
+OwnLimits = Allows(Permission.USE_MODELS, scope=Scope.READ)
+
+
 class LimitViewSet(viewsets.ModelViewSet[Limit]):
     """How many requests, tokens and parallel calls users, keys, groups, models and connections may have."""
 
@@ -88,6 +103,13 @@ class LimitViewSet(viewsets.ModelViewSet[Limit]):
 
     def get_serializer_context(self) -> dict[str, Any]:
         return {**super().get_serializer_context(), "shown": self.listed}
+
+    @extend_schema(responses=OwnLimitSerializer(many=True))
+    @action(detail=False, permission_classes=[OwnLimits], filterset_class=None, pagination_class=None)
+    def mine(self, request: KeyRequest) -> Response:
+        """What calls with this very key have to pass."""
+        rows = applying(request.auth, Model.objects.usable_by(request.auth))
+        return Response(OwnLimitSerializer(rows, many=True).data)
 
     def perform_destroy(self, instance: Limit) -> None:
         acts.remove_limit(self.request.user, instance)

@@ -1,7 +1,8 @@
 """The counters themselves: in Valkey for all processes, in memory while it is away.
 
 Requests and tokens are counted by the generic cell rate algorithm: per limit, the time at which its bucket would be
-full again, and of which amount that was reckoned: when an admin changes it, what was used stays used. Parallel calls are leases with an end, so that a process that dies holds none for ever.
+full again, and the amount by which that was reckoned: where an admin changes it, what was used stays used.
+Parallel calls are leases with an end, so that a process that dies holds none for ever.
 """
 
 import logging

@@ -33,7 +33,7 @@ class LimitEntry:
 
     @classmethod
     def of(cls, row: Limit) -> "LimitEntry":
-        return cls(row.pk, row.scope, row.subject, row.what, row.amount, float(row.seconds))
+        return cls(row.pk, row.scope, row.subject, row.what, row.amount, row.seconds)
 
 
 class Rules:

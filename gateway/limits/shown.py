@@ -56,8 +56,11 @@ def listed(limits: Sequence[Limit]) -> list[Shown]:
     return [Shown(limit, named.get((limit.scope, limit.subject)), by_limit.get(limit.pk)) for limit in limits]
 
 
-def applying(principal: Principal, models: Iterable[Model]) -> list[Shown]:
-    """What this principal's calls to these models have to pass, found where the gate finds it."""
+def applying(principal: Principal, models: Iterable[Model], *, filled: bool = True) -> list[Shown]:
+    """What this principal's calls to these models have to pass, found where the gate finds it.
+
+    `filled`: also how much of each is taken, which asks Valkey.
+    """
     asked = [(model.public_id, str(model.connection_id)) for model in models]
     met = {
         (scope, subject): counted
@@ -66,7 +69,8 @@ def applying(principal: Principal, models: Iterable[Model]) -> list[Shown]:
     }
     candidates = Limit.objects.filter(enabled=True, subject__in={subject for _, subject in met})
     limits = [limit for limit in candidates if (limit.scope, limit.subject) in met]
-    taken = fill.taken([rule_of(LimitEntry.of(limit), met[limit.scope, limit.subject]) for limit in limits])
+    rules = [rule_of(LimitEntry.of(limit), met[limit.scope, limit.subject]) for limit in limits]
+    taken = fill.taken(rules) if filled else [None] * len(rules)
     named = subjects.named(limits)
     shown = zip(limits, taken, strict=True)
     return [Shown(limit, named.get((limit.scope, limit.subject)), amount) for limit, amount in shown]

@@ -12,4 +12,4 @@ register = template.Library()
 @register.simple_tag
 def limits_on(model: Model, user: User) -> list[Shown]:
     """What this user's calls to this model have to pass."""
-    return applying(user.principal, [model])
+    return applying(user.principal, [model], filled=False)

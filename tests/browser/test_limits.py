@@ -63,7 +63,7 @@ def test_an_admin_sets_a_limit_and_an_analyst_meets_it(
     check_accessibility()
     shoot(site, "playground")
 
-    site.get_by_role("link", name="How much of them is taken").click()
+    site.get_by_role("link", name="How much of it is taken").click()
     expect(site.get_by_role("row", name="1 request per hour")).to_contain_text("1 of 1")
     check_accessibility()
     shoot(site, "mine")

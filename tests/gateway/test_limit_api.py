@@ -1,10 +1,12 @@
 """Limits through `/api/`: the same acts and rights as on the pages."""
 
 import pytest
+from django.contrib.auth.models import Group
 from rest_framework.test import APIClient
 
-from access.models import AuditEvent
+from access.models import EVERYONE, AuditEvent
 from access.roles import Scope
+from connections.models import Connection, Grant, Model
 from gateway.limits import acts
 from gateway.models import Limit
 
@@ -130,6 +132,25 @@ def test_rights(calling, ada, oscar, olga, alice):
         assert caller.delete(path).status_code == 403
     assert calling(ada, [Scope.READ]).delete(path).status_code == 403
     assert list(Limit.objects.values_list("amount", flat=True)) == [5]
+
+
+def test_a_key_learns_what_limits_it(calling, ada, alice, bob):
+    caller = calling(alice)
+    key = alice.api_keys.get()
+    connection = Connection.objects.create(name="Main", slug="main", kind="openai")
+    Model.objects.create(connection=connection, public_id="main/chat", upstream_id="chat")
+    assert caller.get(f"{PATH}mine/").json() == []  # it may ask nothing, so nothing limits it
+    Grant.objects.create(connection=connection, group=Group.objects.get(name=EVERYONE))
+    for amount, (scope, subject) in enumerate([("key", key.public_id), ("each_user", ""), ("user", bob.pk)], 1):
+        acts.add_limit(ada, scope=scope, subject=str(subject), what="requests", amount=amount)
+
+    rows = caller.get(f"{PATH}mine/").json()
+
+    expected = {"what": "requests", "seconds": 60, "taken": None}
+    assert sorted(rows, key=lambda row: row["amount"]) == [
+        {"whose": "this key", "amount": 1, **expected},
+        {"whose": "you", "amount": 2, **expected},
+    ]
 
 
 def test_the_document_describes_limits(client):

@@ -52,6 +52,7 @@ def test_a_refusal_says_whose_limit_it_is_and_when_to_try_again(visitor):
 def test_the_other_tabs_tell_it_too(visitor):
     limit(visitor, amount=1)
     fields = {"model": "compatible/embed", "input": "red"}
+    assert "1 limit on your calls to this model" in visitor.get("/playground/tabs/embeddings/")
     asked = [visitor.open("POST", "/playground/tabs/embeddings/", fields, htmx=True).read().decode() for _ in "12"]
 
     assert ["Try again in " in page for page in asked] == [False, True]
