@@ -5,6 +5,8 @@ import os
 import pytest
 from playwright.sync_api import expect
 
+from access import keys
+from gateway.limits import acts
 from gateway.models import Limit
 
 
@@ -28,6 +30,7 @@ def test_an_admin_sets_a_limit_and_an_analyst_meets_it(
     mesh, upstream, connect, ada, alice, analysts, sign_in, check_accessibility
 ):
     connect("openai", group=analysts)
+    key, _ = keys.issue(alice, "billing service", scopes=["generate"])
     mesh.refresh()
     site = sign_in("ada")
     site.get_by_role("navigation", name="Main").get_by_role("link", name="Limits").click()
@@ -68,12 +71,14 @@ def test_an_admin_sets_a_limit_and_an_analyst_meets_it(
     check_accessibility()
     shoot(site, "mine")
 
+    for scope, subject in [("key", key.public_id), ("group", str(analysts.pk)), ("each_key", ""), ("all", "")]:
+        acts.add_limit(ada, scope=scope, subject=subject, what="tokens", amount=1_000_000, seconds=3600)
     site = sign_in("ada")
     site.goto("/limits/")
-    expect(site.get_by_role("row", name="alice")).to_contain_text("1 of 1")
+    expect(site.get_by_role("row", name="alice One user")).to_contain_text("1 of 1 full")
     check_accessibility()
     shoot(site, "list")
     site.get_by_role("link", name="Change 1 request per hour for One user: alice").click()
     shoot(site, "change")
     site.get_by_role("button", name="Switch off").click()
-    expect(site.get_by_role("row", name="alice")).to_contain_text("Off")
+    expect(site.get_by_role("row", name="alice One user")).to_contain_text("Off")

@@ -96,7 +96,9 @@ def test_the_subjects_follow_the_scope(admin, alice, analysts, connect):
         part = admin.get(NEW, {"scope": scope}, headers={"HX-Request": "true"}).content.decode()
         assert f'value="{subject}"' in part, scope
         assert "<html" not in part
-        whole = admin.post(NEW, {"scope": scope, "amount": "7", "choose": "1"}).content.decode()
+        answer = admin.post(NEW, {"scope": scope, "amount": "7", "choose": "1"})
+        whole = answer.content.decode()
+        assert answer.status_code == 200 and "This field is required" not in whole
         assert f'value="{subject}"' in whole and 'value="7"' in whole, scope
         assert add(admin, scope=scope, subject=subject).status_code == 302, scope
     assert "subject" not in admin.get(NEW, {"scope": "all"}).context["form"].fields
@@ -125,6 +127,7 @@ def test_limits_are_found_by_whom_they_are_about(admin, ada, alice, bob, connect
         return sorted(one.subject.name for one in admin.get("/limits/", query).context["listed"])
 
     assert found(q="ali") == ["alice", f"billing (mesh_{key.public_id}…) of alice"]
+    assert found(q="bill") == [f"billing (mesh_{key.public_id}…) of alice"]
     assert found(q="gpt") == ["openai/gpt-4o-mini"]
     assert found(scope="user") == ["alice", "bob"]
     assert found(q="zzz") == []
