@@ -5,27 +5,47 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('connections', '0001_initial'),
+        ("connections", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Engine',
+            name="Engine",
             fields=[
-                ('connection', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='engine', serialize=False, to='connections.connection')),
-                ('wanted', models.BooleanField(default=True)),
-                ('starts', models.PositiveIntegerField(default=0)),
-                ('state', models.CharField(choices=[('stopped', 'Stopped'), ('loading', 'Loading'), ('running', 'Running'), ('failed', 'Failed')], default='stopped', max_length=10)),
-                ('percent', models.PositiveSmallIntegerField(default=0)),
-                ('reason', models.CharField(blank=True, max_length=300)),
-                ('address', models.CharField(blank=True, max_length=200)),
-                ('sealed', models.BinaryField(blank=True, default=b'')),
-                ('described', models.JSONField(blank=True, default=list)),
-                ('log', models.TextField(blank=True)),
-                ('owner', models.CharField(blank=True, max_length=120)),
-                ('seen_at', models.DateTimeField(blank=True, null=True)),
+                (
+                    "connection",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="engine",
+                        serialize=False,
+                        to="connections.connection",
+                    ),
+                ),
+                ("wanted", models.BooleanField(default=True)),
+                ("starts", models.PositiveIntegerField(default=0)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("stopped", "Stopped"),
+                            ("loading", "Loading"),
+                            ("running", "Running"),
+                            ("failed", "Failed"),
+                        ],
+                        default="stopped",
+                        max_length=10,
+                    ),
+                ),
+                ("percent", models.PositiveSmallIntegerField(default=0)),
+                ("reason", models.CharField(blank=True, max_length=300)),
+                ("address", models.CharField(blank=True, max_length=200)),
+                ("sealed", models.BinaryField(blank=True, default=b"")),
+                ("described", models.JSONField(blank=True, default=list)),
+                ("log", models.TextField(blank=True)),
+                ("owner", models.CharField(blank=True, max_length=120)),
+                ("seen_at", models.DateTimeField(blank=True, null=True)),
             ],
         ),
     ]

@@ -6,30 +6,39 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('connections', '0002_engine'),
+        ("connections", "0002_engine"),
     ]
 
     operations = [
         migrations.RemoveField(
-            model_name='model',
-            name='price',
+            model_name="model",
+            name="price",
         ),
         migrations.CreateModel(
-            name='Price',
+            name="Price",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('amounts', models.JSONField()),
-                ('starts', models.DateTimeField(default=django.utils.timezone.now)),
-                ('ends', models.DateTimeField(blank=True, null=True)),
-                ('note', models.CharField(blank=True, max_length=200)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='prices', to='connections.model')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("amounts", models.JSONField()),
+                ("starts", models.DateTimeField(default=django.utils.timezone.now)),
+                ("ends", models.DateTimeField(blank=True, null=True)),
+                ("note", models.CharField(blank=True, max_length=200)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="prices", to="connections.model"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-starts', '-id'],
-                'constraints': [models.CheckConstraint(condition=models.Q(('ends', None), ('ends__gt', models.F('starts')), _connector='OR'), name='price_ends_after_its_start')],
+                "ordering": ["-starts", "-id"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(("ends", None), ("ends__gt", models.F("starts")), _connector="OR"),
+                        name="price_ends_after_its_start",
+                    )
+                ],
             },
         ),
     ]
