@@ -1,25 +1,14 @@
 """From OpenAI's chat completions to the body of Bedrock's chat API (Converse), which is one for all families."""
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from connections.providers import wire
 from connections.providers.anthropic_models import Quirks, quirks_of
 from connections.providers.anthropic_requests import BUDGETS, EFFORTS, JSON_ONLY, LARGEST_BUDGET, SMALLEST_BUDGET
+from connections.providers.bedrock_messages import converse_parts, converse_tool, converse_turns, with_system
 from connections.providers.bedrock_models import known_name, traits_of
 from connections.providers.calls import JSON, Adjustment, Call, Target
-from connections.providers.conversation import (
-    arguments_of,
-    data_of,
-    described,
-    function_of,
-    name_of,
-    parts_of,
-    schema_of,
-    turns_of,
-    unknown_part,
-)
 from connections.providers.errors import RequestRefused
 from connections.providers.model_families.claude_messages import bare_name
 from connections.providers.parameters import ParameterTable, Rule
@@ -40,13 +29,11 @@ PARAMETERS = ParameterTable.of(
 )
 SAMPLING = ("temperature", "top_p", "top_k")
 TIERS = frozenset({"default", "flex", "priority"})
-IMAGES: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpeg", "image/gif": "gif", "image/webp": "webp"}
 FIRST_TURN = "(The conversation begins.)"
 """Bedrock refuses conversations in which the model speaks first."""
 THINKING_LENGTH = 8192
 """What an answer may have where the model is to think and the caller names no length."""
 NOVA_EFFORTS: Mapping[str, str] = {"minimal": "low", "low": "low", "medium": "medium"}
-ODD_IN_ID = re.compile(r"[^a-zA-Z0-9_.:-]")
 MAX_METADATA = 16
 
 
@@ -100,12 +87,12 @@ class _Translation:
     def _conversation(self) -> None:
         messages: list[JSON] = self.given.pop("messages")
         told = [message for message in messages if message["role"] in {"system", "developer"}]
-        turns = _turns(message for message in messages if message not in told)
-        system = [block for message in told for block in _parts(message.get("content"))]
+        turns = converse_turns(message for message in messages if message not in told)
+        system = [block for message in told for block in converse_parts(message.get("content"))]
         if told != messages[: len(told)]:
             self._report("messages", "changed: all system text moved to the front")
         if system and (not turns or not self.traits.system):
-            turns, system = _with_system(turns, system), []
+            turns, system = with_system(turns, system), []
             self._report("messages", "changed: system text sent as the user's")
         if turns and turns[0]["role"] != "user":
             turns = [{"role": "user", "content": [{"text": FIRST_TURN}]}, *turns]
@@ -127,9 +114,8 @@ class _Translation:
             tools = self._tools_of_the_conversation()
             choice = None
         if tools:
-            self.made["toolConfig"] = {"tools": [block for tool in tools for block in _tool(tool)]} | self._choice(
-                choice
-            )
+            named = [block for tool in tools for block in converse_tool(tool)]
+            self.made["toolConfig"] = {"tools": named} | self._choice(choice)
 
     def _choice(self, choice: Any) -> JSON:
         match choice:
@@ -181,7 +167,7 @@ class _Translation:
         if self.traits.system:
             self.made.setdefault("system", []).append({"text": text})
         else:
-            self.made["messages"] = _with_system(self.made["messages"], [{"text": text}])
+            self.made["messages"] = with_system(self.made["messages"], [{"text": text}])
 
     def _reasoning(self) -> None:
         effort = self.given.pop("reasoning_effort", None)
@@ -279,83 +265,3 @@ class _Translation:
             self.made["requestMetadata"] = kept
         if len(kept) < len(told):
             self._report("metadata", "dropped where it is no text, or beyond the sixteenth")
-
-
-# --- messages --------------------------------------------------------------------------------------------
-
-
-def _turns(messages: Iterable[JSON]) -> list[JSON]:
-    turns = turns_of(messages, _blocks)
-    if turns and turns[-1]["role"] == "assistant" and "text" in turns[-1]["content"][-1]:
-        last = turns[-1]["content"][-1]
-        last["text"] = last["text"].rstrip() or "-"  # refused otherwise
-    return turns
-
-
-def _with_system(turns: list[JSON], system: list[JSON]) -> list[JSON]:
-    """System text in front of what the user says first."""
-    if turns and turns[0]["role"] == "user":
-        return [{"role": "user", "content": [*system, *turns[0]["content"]]}, *turns[1:]]
-    return [{"role": "user", "content": system}, *turns]
-
-
-def _blocks(message: JSON) -> list[JSON]:
-    content = message.get("content")
-    if message["role"] in {"tool", "function"}:
-        told = [block for block in _parts(content) if "cachePoint" not in block] or [{"json": {}}]
-        return [{"toolResult": {"toolUseId": _id(message.get("tool_call_id")), "content": told}}]
-    return _parts(content) + [_tool_use(call) for call in message.get("tool_calls") or []]
-
-
-def _parts(content: Any) -> list[JSON]:
-    """Blank texts are left out: they are refused."""
-    told = [part for part in parts_of(content) if part.get("type") != "text" or part["text"].strip()]
-    return [block for part in told for block in (_part(part), *_cache_point(part))]
-
-
-def _part(part: JSON) -> JSON:
-    match part.get("type"):
-        case "text":
-            return {"text": part["text"]}
-        case "refusal":
-            return {"text": part.get("refusal") or "-"}
-        case "image_url":
-            return {"image": _image(part["image_url"]["url"])}
-        case _:
-            raise unknown_part(part)
-
-
-def _image(url: str) -> JSON:
-    kind, data = data_of(url)
-    form = IMAGES.get(kind)
-    if form is None:
-        raise RequestRefused("A picture must be a PNG, JPEG, GIF or WebP file.", status=400)
-    return {"format": form, "source": {"bytes": data}}
-
-
-def _cache_point(part: JSON) -> list[JSON]:
-    """Where the prefix ends that the provider's cache may keep."""
-    wish = part.get("cache_control")
-    if not isinstance(wish, dict):
-        return []
-    lasting = {"ttl": wish["ttl"]} if wish.get("ttl") in {"5m", "1h"} else {}
-    return [{"cachePoint": {"type": "default", **lasting}}]
-
-
-# --- tools -----------------------------------------------------------------------------------------------
-
-
-def _tool_use(call: JSON) -> JSON:
-    return {"toolUse": {"toolUseId": _id(call.get("id")), "name": name_of(call), "input": arguments_of(call)}}
-
-
-def _id(name: Any) -> str:
-    """The same for a call and its result."""
-    return ODD_IN_ID.sub("_", str(name or "call"))[:64]
-
-
-def _tool(tool: JSON) -> list[JSON]:
-    function = function_of(tool)
-    strict = {"strict": True} if function.get("strict") is True else {}
-    spec = {"name": function["name"], **described(function), "inputSchema": {"json": schema_of(function)}, **strict}
-    return [{"toolSpec": spec}, *_cache_point(tool)]

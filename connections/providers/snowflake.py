@@ -1,24 +1,23 @@
 """Snowflake Cortex: OpenAI's shape on its newer route, its own on the older one, and embeddings."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-import msgspec
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import problems, wire
-from connections.providers.calls import Answer, Call, Frame, Mode, ModelInfo, Outgoing, Reply, Target
+from connections.providers.calls import Answer, Call, Mode, ModelInfo, Outgoing, Reply, Target
 from connections.providers.contract import Abilities, Auth, EventReader, StaticHeaders
-from connections.providers.fields import HeaderText, Secret, SecretText, Url
+from connections.providers.fields import HeaderText, Secret, SecretText, Url, joined
 from connections.providers.oauth import AccessToken, refresh_token
 from connections.providers.openai_dialect import DialectOptions, OpenAIDialect, Quirks
-from connections.providers.openai_replies import ChunkReader
 from connections.providers.parameters import ParameterTable
 from connections.providers.settings import ProviderSettings, setting
 from connections.providers.snowflake_complete import TABLE, CompleteReader, body_of, completion
 from connections.providers.snowflake_jwt import KeyPair, private_key
+from connections.providers.snowflake_replies import FinishingReader, vectors
 
 ACCOUNT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
 TOKEN_TYPE = "X-Snowflake-Authorization-Token-Type"  # noqa: S105 - a header's name
@@ -155,11 +154,11 @@ class Snowflake(OpenAIDialect):
     def _host(self) -> str:
         """Names with an underscore have a hyphen in their host."""
         name = self.settings.account.replace("_", "-").lower()
-        return self.settings.host_url.rstrip("/") or f"https://{name}.snowflakecomputing.com"
+        return self.settings.host_url or f"https://{name}.snowflakecomputing.com"
 
     @property
     def base_url(self) -> str:
-        return f"{self._host}/api/v2/cortex/v1"
+        return joined(self._host, "api/v2/cortex/v1")
 
     def signing_in(self) -> Auth:
         settings = self.settings
@@ -169,7 +168,7 @@ class Snowflake(OpenAIDialect):
                 key = private_key(settings.private_key.get_secret_value(), settings.passphrase.get_secret_value())
                 return KeyPair(settings.account, settings.user, key, {TOKEN_TYPE: "KEYPAIR_JWT"})
             case "oauth":
-                url = settings.oauth_url or f"{self._host}/oauth/token-request"
+                url = settings.oauth_url or joined(self._host, "oauth/token-request")
                 secret = settings.client_secret.get_secret_value()
                 asked = refresh_token(url, token, settings.client_id, secret, basic=bool(secret))
                 return AccessToken(asked, headers={TOKEN_TYPE: "OAUTH"})
@@ -178,10 +177,9 @@ class Snowflake(OpenAIDialect):
                 return StaticHeaders({"Authorization": f"Bearer {token}", **kind})
 
     def secrets(self) -> list[str]:
-        """Also each line of the key, and the tokens that were traded for the stored one."""
+        """Also each line of the key."""
         lines = self.settings.private_key.get_secret_value().splitlines()
-        traded = self.auth.secrets() if isinstance(self.auth, AccessToken) else []
-        return [*super().secrets(), *(line for line in lines if not line.startswith("-----")), *traded]
+        return [*super().secrets(), *(line for line in lines if not line.startswith("-----"))]
 
     def request(self, call: Call) -> Outgoing:
         """Model and prompt are values in JSON: nothing is ever put into SQL."""
@@ -193,7 +191,8 @@ class Snowflake(OpenAIDialect):
 
     def _cortex(self, path: str, body: Mapping[str, Any]) -> Outgoing:
         accept = {"Accept": "text/event-stream, application/json"}
-        return Outgoing("POST", f"{self._host}/api/v2/cortex/{path}", {**self._headers, **accept}, wire.encode(body))
+        url = joined(self._host, f"api/v2/cortex/{path}")
+        return Outgoing("POST", url, {**self._headers, **accept}, wire.encode(body))
 
     def _texts(self, call: Call) -> list[str]:
         given = wire.plain(self.parameters_for(call.target).apply(call)["input"])
@@ -201,7 +200,7 @@ class Snowflake(OpenAIDialect):
 
     def reply(self, call: Call, answer: Answer) -> Reply:
         if call.mode is Mode.EMBEDDING:
-            return _vectors(answer.body, self._secrets)
+            return vectors(answer.body, self._secrets)
         if _is_older(call.target):
             return completion(answer.body, call.target.upstream_id, self._secrets)
         return super().reply(call, answer)
@@ -209,10 +208,10 @@ class Snowflake(OpenAIDialect):
     def events(self, call: Call) -> EventReader:
         if _is_older(call.target):
             return CompleteReader(self._secrets, call.wants_usage, call.target.upstream_id)
-        return _FinishingReader(self._secrets, call.wants_usage)
+        return FinishingReader(self._secrets, call.wants_usage)
 
     def check(self) -> Outgoing:
-        return Outgoing("GET", f"{self._host}/api/v2/cortex/models")
+        return Outgoing("GET", joined(self._host, "api/v2/cortex/models"))
 
     def models(self, answer: Answer) -> list[ModelInfo]:
         content = wire.decode(wire.ANY, answer.body, self._secrets)
@@ -244,60 +243,3 @@ def _is_older(target: Target) -> bool:
 
 def _listed(name: str) -> ModelInfo:
     return ModelInfo(name, Mode.EMBEDDING if "embed" in name else Mode.CHAT)
-
-
-class _Item(msgspec.Struct):
-    embedding: list[Any]
-
-
-class _Vectors(msgspec.Struct):
-    data: list[_Item] | None = None
-    usage: Any = None
-    model: Any = None
-    error: Any = None
-    error_code: Any = None
-
-
-_VECTORS = msgspec.json.Decoder(_Vectors)
-
-
-def _vectors(body: bytes, secrets: Sequence[str]) -> Reply:
-    """Each vector lies one list deeper than elsewhere."""
-    whole = wire.decode(_VECTORS, body, secrets)
-    if whole.error or whole.error_code:
-        raise problems.inside(wire.decode(wire.ANY, body, secrets), secrets)
-    if not whole.data or not all(item.embedding for item in whole.data):
-        raise problems.unreadable(body, secrets)
-    vectors = [item.embedding[0] if isinstance(item.embedding[0], list) else item.embedding for item in whole.data]
-    told = whole.usage if isinstance(whole.usage, dict) else {}
-    usage, model = wire.usage(told.get("total_tokens"), 0), str(whole.model or "")[:300]
-    data = [{"object": "embedding", "index": at, "embedding": vector} for at, vector in enumerate(vectors)]
-    answer = {"object": "list", "data": data, "model": model, "usage": usage.as_openai()}
-    return Reply(wire.encode(answer), usage, model=model)
-
-
-class _FinishingReader(ChunkReader):
-    """Models that are not OpenAI's never say why they stop: `[DONE]` has to do."""
-
-    _calls = False
-
-    def feed(self, frame: Frame) -> Sequence[bytes]:
-        return [self._completed(chunk) for chunk in super().feed(frame)]
-
-    def _completed(self, chunk: bytes) -> bytes:
-        if b'"finish_reason"' in chunk:
-            return chunk
-        content: dict[str, Any] = msgspec.json.decode(chunk)
-        for choice in content.get("choices") or ():
-            choice["finish_reason"] = None
-            delta = choice.get("delta")
-            self._calls = self._calls or (isinstance(delta, dict) and bool(delta.get("tool_calls")))
-        return wire.encode(content)
-
-    def end(self) -> Sequence[bytes]:
-        self._check_end()
-        if self.finish_reason:
-            return ()
-        self.finish_reason = "tool_calls" if self._calls else "stop"
-        choice = {"index": 0, "delta": {}, "logprobs": None, "finish_reason": self.finish_reason}
-        return [wire.encode({"object": "chat.completion.chunk", "choices": [choice]})]
