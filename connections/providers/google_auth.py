@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from connections.providers import ambient
@@ -50,7 +50,7 @@ class GoogleToken(AccessToken):
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    token: str
+    token: str = field(repr=False)
     life: float
 
 
