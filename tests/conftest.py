@@ -6,6 +6,7 @@ import pytest
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.models import Group
 from django.test.utils import setup_databases, teardown_databases
+from hypothesis import settings
 from pytest_django.plugin import blocking_manager_key
 
 from access import keys
@@ -15,6 +16,9 @@ from access.roles import Role, Scope
 pytest_plugins = ["tests.upstream.fixtures", "tests.mesh", "tests.workers", "tests.skips", "tests.local"]
 
 PASSWORD = "correct horse battery staple"
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no failure
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
