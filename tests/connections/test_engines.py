@@ -183,6 +183,8 @@ def test_the_form_offers_the_listed_classes_alone(page, ada, db):
     typed = {"name": "Evil", "check_every": "60", "slow_after_ms": "2000", "settings-at_once": "1"}
 
     assert offered == list(deployed.classes)
+    assert "The engine starts when the connection is saved" in text
+    assert "billed by the provider" not in text
     refused = page(ada, "/connections/new/python_class/", {**typed, "settings-class_name": "os:system"}, status=422)
     assert "os:system is not one of the available choices" in refused
 
