@@ -163,6 +163,7 @@ def test_the_wizard_of_a_lender_ends_with_its_credentials(show):
     assert "Keys is saved" in saved
     assert "no connection yet" in saved
     assert "No model is allowed yet" not in saved
+    assert "One short call to" not in saved
     assert ">Access</a>" not in saved
     assert "nobody" not in show("/connections/")
     assert sigv4.SECRET not in saved
