@@ -176,7 +176,7 @@ async def test_models_are_looked_up_in_the_providers_list(transport, account):
 
     assert found.state == State.HEALTHY
     assert [(one.model, one.state) for one in found.models] == [(listed, State.HEALTHY), (retired, State.FAILING)]
-    assert "no longer lists this model" in found.models[1].cause
+    assert "does not list this model" in found.models[1].cause
 
 
 async def test_without_a_list_nothing_is_known_of_a_model(transport, account, upstream):
