@@ -105,7 +105,8 @@ def _in_list(provider: Provider, model: Model, names: set[str]) -> ModelFinding:
         return ModelFinding(model, State.HEALTHY)
     if not names or not provider.lists(model.upstream_id):
         return ModelFinding(model, State.UNKNOWN)
-    return ModelFinding(model, State.FAILING, "The provider does not list this model. If its calls fail, choose another one.")
+    cause = "The provider does not list this model. If its calls fail, choose another one."
+    return ModelFinding(model, State.FAILING, cause)
 
 
 def _pace(ms: int, trial: Trial) -> tuple[State, str]:
