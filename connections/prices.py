@@ -111,7 +111,7 @@ class Rates:
     def _pieces(self, usage: Usage) -> list[int | None]:
         pieces: list[int | None] = [self.call.base] if self.call else []
         if self.search_unit:
-            pieces.append(usage.search_units * self.search_unit.base)
+            pieces.append(usage.search_units * self.search_unit.base if usage.search_units else None)  # none: not told
         if self.second:
             pieces.append(round(usage.seconds * self.second.base))
         if self.image:

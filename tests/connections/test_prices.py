@@ -195,6 +195,10 @@ def test_search_units_and_seconds():
     assert cost("any", "", Usage(seconds=2.5), {"second": "0.0014"}).nano == 3_500_000
 
 
+def test_search_units_that_were_not_told_leave_the_cost_unknown():
+    assert cost("rerank-v3.5", "cohere", Usage(12, 0)) == UNKNOWN
+
+
 def test_billed_tokens_are_charged_and_not_the_processed_ones():
     # command-r: 0.15 in, 0.60 out.  496 processed but 1 billed: 1 × 150 + 10 × 600
     usage = Usage(496, 12, billed_prompt_tokens=1, billed_completion_tokens=10)
