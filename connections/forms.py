@@ -108,6 +108,10 @@ class ConnectionForm(forms.Form):
         label="Slow from (milliseconds)", initial=2000, min_value=1, max_value=600_000,
         help_text="A check that takes longer shows the connection as slow.",
     )  # fmt: skip
+    retries = forms.IntegerField(
+        label="Retries", initial=2, min_value=0, max_value=2,
+        help_text="How often a call that fails for the moment is made again, before anything of its answer was given.",
+    )  # fmt: skip
     probe_models = forms.BooleanField(
         label="Also check each model with one short call", required=False,
         help_text="The provider bills these calls. Without them, checks are free. Pictures are never made.",

@@ -107,6 +107,8 @@ class Connection(models.Model):
     slow_after_ms = models.PositiveIntegerField(default=2000)
     extra_parameters = models.JSONField(default=list, blank=True)
     """Request fields beyond the common ones that are forwarded; all others are refused."""
+    retries = models.PositiveSmallIntegerField(default=2)
+    """How often a call that fails for the moment is made again, at most."""
     paused = models.BooleanField(default=False)
     state = models.CharField(max_length=10, choices=State, default=State.UNKNOWN)
     cause = models.CharField(max_length=300, blank=True)

@@ -25,7 +25,7 @@ from connections.providers import emulation
 from connections.providers.calls import Mode
 from gateway import bodies, jobs
 from gateway.envelope import Problem
-from gateway.models import Job, Usage
+from gateway.models import Attempt, Job, Usage
 from gateway.tasks import run_job
 
 LONGEST_WAIT = 60.0
@@ -153,7 +153,17 @@ def _seconds(text: str) -> float:
     return wanted
 
 
+class AttemptSerializer(serializers.ModelSerializer[Attempt]):
+    class Meta:
+        model = Attempt
+        exclude = ("id", "usage")
+
+
 class UsageSerializer(serializers.ModelSerializer[Usage]):
+    attempts = AttemptSerializer(
+        many=True, read_only=True, help_text="The upstream calls, if it failed or took more than one."
+    )
+
     class Meta:
         model = Usage
         exclude = ("id",)
@@ -179,7 +189,7 @@ class UsageList(generics.ListAPIView[Usage]):
     page_ordering = ("-at", "-id")
 
     def get_queryset(self) -> Any:
-        return Usage.objects.visible_to(self.request.user)
+        return Usage.objects.visible_to(self.request.user).prefetch_related("attempts")
 
 
 urlpatterns = [

@@ -13,7 +13,7 @@ from access.roles import Scope
 from connections.providers.calls import Mode
 from gateway import envelope
 from gateway.envelope import Problem
-from gateway.pipeline import Engine, Prompt, Stream, engine
+from gateway.pipeline import Accepted, Engine, Prompt, Stream, engine
 
 RequestScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -64,6 +64,8 @@ class Exchange:
         self.scope, self.receive, self.send = scope, receive, send
         self.request_id = envelope.new_request_id()
         self.started = False
+        self.accepted: Accepted | None = None
+        """Once it is on its way to a model."""
 
     async def serve(self) -> None:
         path, method = self.scope["path"], self.scope["method"]
@@ -147,7 +149,7 @@ class Exchange:
 
     async def _generate(self, running: Engine, principal: Principal, mode: Mode) -> None:
         prompt = Prompt(principal, mode, await self._body(), "v1", self.request_id)
-        accepted = await running.accept(prompt)
+        accepted = self.accepted = await running.accept(prompt)
         if accepted.call.stream:
             await self._until_client_leaves(self._stream(running.open(accepted)))
             return
@@ -179,6 +181,7 @@ class Exchange:
         async with stream:
             batches = stream.batches()
             first = await self._first(batches)
+            stream.begun = True
             await self._start(200, [*STREAM_HEADERS, *_encoded(stream.headers)], stream.adjusted)
             heartbeat = asyncio.create_task(self._beat(HEARTBEAT_SECONDS if first.done() else 0))
             try:
@@ -244,7 +247,8 @@ class Exchange:
             await self.send({"type": "http.response.body", "body": b"event: error\ndata: %b\n\n" % body})
             return
         length = (b"content-length", str(len(body)).encode())
-        await self._start(problem.status, [JSON, length, *problem.headers()])
+        told = _encoded(self.accepted.told) if self.accepted else []
+        await self._start(problem.status, [JSON, length, *problem.headers(), *told])
         await self.send({"type": "http.response.body", "body": body})
 
 
@@ -254,4 +258,4 @@ def _as_header(text: str) -> bytes:
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), value.encode()) for name, value in headers.items()]
+    return [(name.encode(), _as_header(value)) for name, value in headers.items()]

@@ -9,10 +9,12 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from functools import reduce
+from operator import add
 from typing import Any
 
 from django.db import InterfaceError, OperationalError, connection, transaction
@@ -26,6 +28,7 @@ from connections.prices import OwnPrice, own_in_force
 from connections.providers.calls import Mode, Target, Usage
 from connections.providers.contract import Provider
 from gateway.envelope import Problem, new_request_id
+from gateway.models import Attempt
 from gateway.models import Usage as UsageRow
 
 ATTEMPTS, PAUSE = 3, 0.5
@@ -36,8 +39,26 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
+class Tried:
+    """One upstream call in the making of its row."""
+
+    number: int
+    connection_id: uuid.UUID
+    connection: str
+    model_id: uuid.UUID
+    model: str
+    state: str
+    error_code: str
+    upstream_status: int | None
+    usage: Usage | None
+    """None: it failed, and the provider told none."""
+    cost: int | None
+    total_ms: int
+
+
+@dataclass(slots=True)
 class Record:
-    """One row of the ledger in the making; all fields but `usage` are `gateway.models.Usage`'s columns."""
+    """One row of the ledger in the making; the fields not marked otherwise are `gateway.models.Usage`'s columns."""
 
     request_id: str
     source: str
@@ -72,6 +93,8 @@ class Record:
     total_ms: int = 0
     usage: Usage = field(default=Usage(), metadata={"column": False})
     """What `take_usage` was told, for the price."""
+    attempts: list[Tried] = field(default_factory=list, metadata={"column": False})
+    """Rows of their own, if the call failed or took more than one."""
     adjusted: list[str] = field(default_factory=list)
 
     @classmethod
@@ -90,9 +113,24 @@ class Record:
 
     def price(self, provider: Provider, target: Target, own: Sequence[OwnPrice] = ()) -> None:
         """`own`: what admins set for the model. The price that held when the call began counts."""
-        held = own_in_force(own, self.at.timestamp()) if own else None
-        cost = prices.cost(provider.priced_as(target), provider.price_provider, self.usage, held)
+        cost = self.cost_of(self.usage, provider, target, own)
         self.cost, self.price_source = cost.nano, cost.source
+
+    def cost_of(self, usage: Usage, provider: Provider, target: Target, own: Sequence[OwnPrice] = ()) -> prices.Cost:
+        held = own_in_force(own, self.at.timestamp()) if own else None
+        return prices.cost(provider.priced_as(target), provider.price_provider, usage, held)
+
+    def add_attempts(self, tried: list[Tried]) -> None:
+        """What all attempts used and cost is what the call did; those not known to be billed add nothing."""
+        self.attempts = tried
+        spent = [one for one in tried[:-1] if one.usage is not None]
+        if not spent:
+            return
+        if tried[-1].usage is not None:
+            spent.append(tried[-1])
+        self.take_usage(reduce(add, [one.usage for one in spent if one.usage is not None]))
+        costs = [one.cost for one in spent]
+        self.cost = None if None in costs else sum(cost or 0 for cost in costs)
 
 
 COLUMNS = [column.name for column in fields(Record) if column.metadata.get("column", True)]
@@ -120,6 +158,14 @@ def _values(record: Record) -> list[Any]:
     return values
 
 
+def _attempts(record: Record) -> Iterator[Attempt]:
+    for one in record.attempts:
+        columns = {column.name: getattr(one, column.name) for column in fields(Tried) if column.name != "usage"}
+        told = one.usage or Usage()
+        tokens = {"prompt_tokens": told.prompt_tokens, "completion_tokens": told.completion_tokens}
+        yield Attempt(usage_id=record.id, **columns, **tokens)
+
+
 def _storable(value: str, length: int) -> str:
     """Names and reasons are whatever callers and providers say: without what no database takes, and cut to fit."""
     if "\0" in value or not value.isascii():
@@ -139,6 +185,8 @@ def commit(records: list[Record]) -> None:
         try:
             with transaction.atomic(), connection.cursor() as cursor:
                 cursor.executemany(INSERT, [_values(record) for record in records])
+                if attempts := [row for record in records for row in _attempts(record)]:
+                    Attempt.objects.bulk_create(attempts)
                 keys.note_use(record.key_id for record in records)
             return
         except AWAY:

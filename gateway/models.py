@@ -68,6 +68,33 @@ class Usage(models.Model):
         return f"{self.request_id} {self.model}"
 
 
+class Attempt(models.Model):
+    """One upstream call of a client call that failed, or that took more than one."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    usage = models.ForeignKey(Usage, on_delete=models.CASCADE, related_name="attempts")
+    number = models.PositiveSmallIntegerField()
+    connection_id = models.UUIDField()
+    connection = models.CharField(max_length=80)
+    model_id = models.UUIDField()
+    model = models.CharField(max_length=300)
+    state = models.CharField(max_length=10, choices=Usage.State)
+    error_code = models.CharField(max_length=40, blank=True)
+    upstream_status = models.PositiveSmallIntegerField(null=True)
+    """What the provider answered with, where it answered."""
+    prompt_tokens = models.BigIntegerField(null=True)
+    completion_tokens = models.BigIntegerField(null=True)
+    cost = models.BigIntegerField(null=True, help_text="10⁻⁹ USD; null: the price or the tokens are unknown.")
+    total_ms = models.PositiveIntegerField()
+
+    class Meta:
+        ordering = ["number"]
+        constraints = [models.UniqueConstraint("usage", "number", name="attempt_once")]
+
+    def __str__(self) -> str:
+        return f"{self.number}: {self.model}"
+
+
 class JobQuerySet(models.QuerySet["Job"]):
     def visible_to(self, principal: Principal) -> "JobQuerySet":
         """One's own; through a key that is limited to some models, those of these models."""

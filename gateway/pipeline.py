@@ -15,17 +15,18 @@ from access.principal import Principal
 from access.roles import Scope
 from connections import prices, runtime
 from connections.clock import ms_since
-from connections.exchange import Exchange
+from connections.exchange import Exchange, Streaming
 from connections.providers import emulation
-from connections.providers.calls import Call, Mode, Usage
+from connections.providers.calls import Call, Mode, Reply, Usage
 from connections.providers.errors import ProviderError
 from connections.transport import Timeouts, Transport
 from gateway import bodies
 from gateway.envelope import Problem, new_request_id
 from gateway.gates import Admission, Gate
 from gateway.limits.gate import LimitGate
-from gateway.metering import Meter, Record
+from gateway.metering import Meter, Record, Tried
 from gateway.models import Usage as UsageRow
+from gateway.routing import Attempt, Course, Standings
 from gateway.snapshot import ModelEntry, Snapshot, Snapshots, may_ask
 
 TIMEOUTS = Timeouts()
@@ -59,6 +60,7 @@ class Accepted:
     entry: ModelEntry
     call: Call
     record: Record
+    course: Course
     size: int
     """Bytes of the prompt's body."""
     started: float
@@ -80,6 +82,32 @@ class Accepted:
     def adjusted(self) -> list[str]:
         return [str(adjustment) for adjustment in self.call.adjusted]
 
+    def begin(self) -> None:
+        """The next attempt, with a call as nobody has adjusted it. Raises Problem when nothing may be asked."""
+        attempt = self.course.begin()
+        if attempt.number > 1:
+            self.call = replace(self.call, adjusted=[], on_leave=None)
+
+    async def goes_on(self, error: ProviderError) -> bool:
+        """Wait for the next attempt, if there is to be one after this failure."""
+        self.course.fail(error, error.usage)
+        wait = self.course.pause(error, self.left)
+        if wait is None:
+            return False
+        await asyncio.sleep(wait)
+        return True
+
+    @property
+    def left(self) -> float:
+        """Seconds until the call as a whole has taken too long."""
+        return TIMEOUTS.total - (time.perf_counter() - self.started)
+
+    @property
+    def told(self) -> dict[str, str]:
+        """Who answered, or failed last, for the answer's headers."""
+        served = {"x-mesh-connection": self.record.connection, "x-mesh-model": self.record.model}
+        return {**self.headers, **served, "x-mesh-attempts": str(len(self.course.attempts))}
+
 
 @dataclass(frozen=True, slots=True)
 class Answered:
@@ -96,6 +124,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.snapshots = Snapshots()
+        self.standings = Standings()
         self.meter = Meter()
         self.gates: list[Gate] = [LimitGate()]
 
@@ -159,7 +188,7 @@ class Engine:
             record.cost = 0  # nothing was sent
             if accepted is not None:
                 self._release(accepted)
-            await self.settle(record, started, problem=error if isinstance(error, Problem) else _fault())
+            await self.settle(record, started, problem=_as_problem(error))
             raise
 
     async def _admit(self, accepted: Accepted) -> None:
@@ -199,7 +228,8 @@ class Engine:
             forwarded=entry.forwarded,
             request_id=prompt.request_id,
         )
-        return Accepted(principal, entry, call, record, len(prompt.body), started)
+        course = Course(self.standings, [entry])
+        return Accepted(principal, entry, call, record, course, len(prompt.body), started)
 
     def _model(self, principal: Principal, public_id: str, mode: Mode) -> ModelEntry:
         """The model asked for, if this principal may use it; one it may not see is as good as absent."""
@@ -214,28 +244,38 @@ class Engine:
 
     async def answer(self, accepted: Accepted) -> Answered:
         """Ask and settle. Raises Problem; when the caller is cancelled, the call is still written down."""
-        entry, record = accepted.entry, accepted.record
+        record = accepted.record
         try:
-            reply = await self.exchange(entry).ask(accepted.call)
+            reply = await self._asked(accepted)
         except asyncio.CancelledError:
             self.settle(record, accepted.started, accepted, cancelled=True)
             raise
-        except ProviderError as error:
-            problem = Problem.of(error)
-            if error.usage is not None:
-                record.take_usage(error.usage)
+        except Exception as error:
+            problem = _as_problem(error)
             await self.settle(record, accepted.started, accepted, problem)
-            raise problem from error
-        except Exception:
-            await self.settle(record, accepted.started, accepted, _fault())
+            if isinstance(error, ProviderError):
+                raise problem from error
             raise
         record.take_usage(_estimated(reply.usage, accepted.size, len(reply.body) // BYTES_PER_TOKEN))
         record.finish_reason, record.upstream_model = reply.finish_reason, reply.model[:300]
         await self.settle(record, accepted.started, accepted)
-        return Answered(reply.body, record, accepted.adjusted, accepted.headers)
+        return Answered(reply.body, record, accepted.adjusted, accepted.told)
 
-    def exchange(self, entry: ModelEntry) -> Exchange:
-        return Exchange(self.transport, entry.provider, entry.options, TIMEOUTS)
+    async def _asked(self, accepted: Accepted) -> Reply:
+        """Attempt after attempt, until one is answered or none is left."""
+        while True:
+            accepted.begin()
+            try:
+                return await self.exchange(accepted).ask(accepted.call)
+            except ProviderError as error:
+                if not await accepted.goes_on(error):
+                    raise
+
+    def exchange(self, accepted: Accepted) -> Exchange:
+        """For one attempt: a later one has what the earlier ones left of the time."""
+        again = len(accepted.course.attempts) > 1
+        timeouts = TIMEOUTS._replace(total=accepted.left) if again else TIMEOUTS
+        return Exchange(self.transport, accepted.entry.provider, accepted.entry.options, timeouts)
 
     def open(self, accepted: Accepted) -> "Stream":
         return Stream(self, accepted)
@@ -259,11 +299,24 @@ class Engine:
             record.state, record.status, record.error_code = UsageRow.State.CANCELLED, 499, "client_closed"
         if accepted is not None:
             record.adjusted = accepted.adjusted
-            entry = accepted.entry
-            record.price(entry.provider, entry.target, entry.prices)
+            self._price(accepted, record)
             self._release(accepted)
         record.total_ms = ms_since(started)
         return asyncio.shield(self.meter.write(record))
+
+    def _price(self, accepted: Accepted, record: Record) -> None:
+        entry, course = accepted.entry, accepted.course
+        failed = record.state == UsageRow.State.ERROR
+        if not course.attempts:
+            record.cost = 0  # nothing was sent
+            return
+        last = course.attempts[-1]
+        if last.usage is not None:
+            record.take_usage(last.usage)
+        record.price(entry.provider, entry.target, entry.prices)
+        course.end(True if record.state == UsageRow.State.OK else None)
+        if failed or len(course.attempts) > 1:
+            record.add_attempts([_tried(attempt, record) for attempt in course.attempts])
 
 
 class Stream:
@@ -276,33 +329,55 @@ class Stream:
     def __init__(self, engine: Engine, accepted: Accepted) -> None:
         self._engine = engine
         self._accepted = accepted
-        self._source = engine.exchange(accepted.entry).stream(accepted.call)
+        self._source: Streaming | None = None
         self._tokens = 0
         """Of the answer, as we estimate them."""
         self._settled = False
+        self.begun = False
+        """Whether the caller has got something of it; from then on there are no more attempts."""
         self.record = accepted.record
-        self.headers = accepted.headers
 
     @property
     def adjusted(self) -> list[str]:
         return self._accepted.adjusted
 
+    @property
+    def headers(self) -> dict[str, str]:
+        return self._accepted.told
+
     async def __aenter__(self) -> Self:
         try:
-            await self._source.__aenter__()
-        except ProviderError as error:
+            await self._open()
+        except (ProviderError, Problem) as error:
             raise await self._fail(error) from error
         except BaseException as error:
             await self.__aexit__(type(error), error, None)
             raise
         return self
 
+    async def _open(self) -> None:
+        """Attempt after attempt, until a stream is there or none is left."""
+        while True:
+            self._accepted.begin()
+            self._source = self._engine.exchange(self._accepted).stream(self._accepted.call)
+            try:
+                await self._source.__aenter__()
+                return
+            except ProviderError as error:
+                if not await self._accepted.goes_on(error):
+                    raise
+
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if not self._settled:
-            self._leave(_fault() if isinstance(error, Exception) else None)
-        await self._source.__aexit__()
+            self._leave(_as_problem(error) if isinstance(error, Exception) else None)
+        await self._close()
+
+    async def _close(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            await source.__aexit__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for batch in self.batches():
@@ -312,36 +387,54 @@ class Stream:
     async def batches(self) -> AsyncIterator[list[bytes]]:
         """The chunks in the groups in which they arrived, to be passed on in one write each."""
         try:
-            async for chunks in self._source.batches():
+            async for chunks in self._attempts():
                 self._count(chunks)
                 yield chunks
-        except ProviderError as error:
+        except (ProviderError, Problem) as error:
             raise await self._fail(error) from error
         self._settled = True
         self._take_usage()
         await self._engine.settle(self.record, self._accepted.started, self._accepted)
 
+    async def _attempts(self) -> AsyncIterator[list[bytes]]:
+        """The chunks of the first stream that gives any."""
+        while True:
+            assert self._source is not None  # noqa: S101 - the context was entered
+            try:
+                async for chunks in self._source.batches():
+                    yield chunks
+                return
+            except ProviderError as error:
+                if self.begun or not await self._accepted.goes_on(error):
+                    raise
+            await self._close()
+            await self._open()
+
     def _count(self, chunks: list[bytes]) -> None:
         if self.record.first_token_ms is None:
             self.record.first_token_ms = ms_since(self._accepted.started)
-        whole = self._source.whole
+            self.begun = True
+            self._accepted.course.speaks()
+        whole = self._source is not None and self._source.whole
         self._tokens += sum(map(len, chunks)) // BYTES_PER_TOKEN if whole else len(chunks)
 
     def _take_usage(self) -> None:
+        if self._source is None:
+            return
         self.record.finish_reason = self._source.finish_reason
         self.record.upstream_model = self._source.model[:300]
         self.record.take_usage(_estimated(self._source.usage, self._accepted.size, self._tokens))
 
-    async def _fail(self, error: ProviderError) -> Problem:
+    async def _fail(self, error: ProviderError | Problem) -> Problem:
         """Write the failure down. Tokens that were streamed before it were billed, so they are counted."""
         self._settled = True
-        problem = Problem.of(error)
-        if error.usage is not None:
-            self.record.take_usage(error.usage)
-        elif self._tokens:
-            self._take_usage()
+        if isinstance(error, ProviderError):
+            if error.usage is None and self._tokens:
+                self._take_usage()
+            self._accepted.course.fail(error, error.usage or (self.record.usage if self._tokens else None))
+        problem = _as_problem(error)
         written = self._engine.settle(self.record, self._accepted.started, self._accepted, problem)
-        await self._source.__aexit__()
+        await self._close()
         await written
         return problem
 
@@ -359,6 +452,32 @@ def _legible(body: bytes) -> Any:
         return json.loads(body)
     except ValueError:
         return body.decode("utf-8", "replace")[:SHOWN]
+
+
+def _tried(attempt: Attempt, record: Record) -> Tried:
+    """The row of an attempt. One without an error of its own ended as the call did."""
+    entry, error = attempt.entry, attempt.error
+    usage = attempt.usage if error is not None else record.usage
+    cost = record.cost_of(usage or Usage(), entry.provider, entry.target, entry.prices)
+    return Tried(
+        number=attempt.number,
+        connection_id=entry.connection_id,
+        connection=entry.connection,
+        model_id=entry.id,
+        model=entry.public_id,
+        state=UsageRow.State.ERROR if error is not None else record.state,
+        error_code=Problem.of(error).code if error is not None else record.error_code,
+        upstream_status=error.status if error is not None else None,
+        usage=usage,
+        cost=cost.nano,
+        total_ms=attempt.ms,
+    )
+
+
+def _as_problem(error: Exception) -> Problem:
+    if isinstance(error, ProviderError):
+        return Problem.of(error)
+    return error if isinstance(error, Problem) else _fault()
 
 
 def _fault() -> Problem:

@@ -66,6 +66,8 @@ class ModelEntry:
     """Groups that may use it."""
     created: int
     """Unix time."""
+    retries: int
+    """The most that its connection allows."""
 
     def granted_to(self, principal: Principal) -> bool:
         return principal.system or not self.groups.isdisjoint(principal.group_ids)
@@ -203,6 +205,7 @@ def _entry(model: Model, provider: Provider, grants: Iterable[tuple[int, UUID | 
         prices=[price.own for price in model.prices.all()],
         groups=frozenset(group for group, only in grants if only is None or only == model.pk),
         created=int(model.created_at.timestamp()),
+        retries=connection.retries,
     )
 
 

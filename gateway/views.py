@@ -79,7 +79,7 @@ def usage(request: PageRequest) -> HttpResponse:
     calls = choice.calls(request)
     listed = calls.filter(state=choice.state) if choice.state else calls
     groups = calls.values(name=F(choice.grouping)).annotate(**TOTALS)
-    rows = list(_before(listed, request.GET.get("before", ""))[: ROWS + 1])
+    rows = list(_before(listed, request.GET.get("before", "")).prefetch_related("attempts")[: ROWS + 1])
     return render(
         request,
         "gateway/usage.html",

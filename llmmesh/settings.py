@@ -248,7 +248,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["access.permissions.AllowAny"],
     "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "gateway.openapi.add_v1"],
-    "ENUM_NAME_OVERRIDES": {"JobStateEnum": "gateway.models.Job.State"},
+    "ENUM_NAME_OVERRIDES": {
+        "JobStateEnum": "gateway.models.Job.State",
+        "UsageStateEnum": "gateway.models.Usage.State",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

@@ -49,11 +49,13 @@ def make_connection(
 ) -> Connection:
     """A connection to the upstream, its models (`{upstream id: mode}`) and a grant of all of them to `group`.
 
+    It makes no retries unless asked to: what most tests look at is the one upstream call that they scripted.
     The models' public ids are `<dialect>/<upstream id>`. `settings` and `secrets` are those of providers that ask
     for more than a base URL and a key; `options` those of every model.
     """
     name = name or dialect
     models = {MODELS[dialect]: Mode.CHAT} if models is None else models
+    columns.setdefault("retries", 0)
     with transaction.atomic():
         connection = Connection(name=name, slug=name, kind=kind or KINDS[dialect], **columns)
         connection.settings = {"base_url": url or upstream.url(dialect)} if settings is None else settings
@@ -140,6 +142,14 @@ class Mesh:
 
         asyncio.run_coroutine_threadsafe(refresh(), self._loop).result(10)
 
+    def forget(self) -> None:
+        """Let no failure of an earlier test keep a model from being called."""
+
+        async def forget() -> None:
+            (await engine()).standings.forget()
+
+        asyncio.run_coroutine_threadsafe(forget(), self._loop).result(10)
+
     # --- speaking with it
 
     def open(
@@ -220,14 +230,26 @@ def parse_answer(data: bytes) -> Answer:
     return Answer(int(first.split()[1]), headers, body)
 
 
+_serving: list[Mesh] = []
+
+
 @contextmanager
 def serving() -> Iterator[Mesh]:
     running = Mesh()
     running.start()
+    _serving.append(running)
     try:
         yield running
     finally:
+        _serving.remove(running)
         running.stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered() -> None:
+    """What a test's upstream did keeps no model of the next test from being called."""
+    for running in _serving:
+        running.forget()
 
 
 @pytest.fixture

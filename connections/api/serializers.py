@@ -79,6 +79,9 @@ class ConnectionSerializer(ActingSerializer):
     probe_models = serializers.BooleanField(required=False)
     slow_after_ms = serializers.IntegerField(required=False)
     extra_parameters = serializers.ListField(child=serializers.CharField(max_length=200), required=False)
+    retries = serializers.IntegerField(
+        required=False, help_text="How often a call that fails for the moment is made again, 0 to 2."
+    )
     paused = serializers.BooleanField(default=False)
     state = serializers.CharField(source="shown_state", read_only=True)
     cause = serializers.CharField(read_only=True)

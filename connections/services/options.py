@@ -12,7 +12,7 @@ from django.utils.text import slugify
 from connections.account import has_control_characters
 from connections.models import Connection
 
-OPTIONS = ("name", "ca_certificate", "check_every", "probe_models", "slow_after_ms", "extra_parameters")
+OPTIONS = ("name", "ca_certificate", "check_every", "probe_models", "slow_after_ms", "extra_parameters", "retries")
 PARAMETER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -84,6 +84,7 @@ CHECKS: dict[str, Callable[[Any, Connection | None], str]] = {
     "check_every": _between(10, 86_400, "seconds"),
     "slow_after_ms": _between(1, 600_000, "milliseconds"),
     "extra_parameters": _parameters_problem,
+    "retries": _between(0, 2, "retries"),
 }
 
 

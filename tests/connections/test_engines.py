@@ -169,7 +169,7 @@ def test_the_api_can_do_what_the_page_can(client, key_for, ada, connection):
 def test_the_wizard_offers_the_models_of_the_settings(page, client, ada, db):
     new = "/connections/new/transformers/"
     typed = {"name": "Tiny", "settings-folder": "chat/tiny-llama", "settings-dtype": "auto", "settings-device": "auto"}
-    typed |= {"check_every": "60", "slow_after_ms": "2000"}
+    typed |= {"check_every": "60", "slow_after_ms": "2000", "retries": "2"}
 
     text = page(ada, new, typed)
 
@@ -180,7 +180,7 @@ def test_the_wizard_offers_the_models_of_the_settings(page, client, ada, db):
 def test_the_form_offers_the_listed_classes_alone(page, ada, db):
     text = page(ada, "/connections/new/python_class/")
     offered = re.findall(r'<option value="([^"]*:[^"]*)"', text)
-    typed = {"name": "Evil", "check_every": "60", "slow_after_ms": "2000", "settings-at_once": "1"}
+    typed = {"name": "Evil", "check_every": "60", "slow_after_ms": "2000", "retries": "2", "settings-at_once": "1"}
 
     assert offered == list(deployed.classes)
     assert "The engine starts when the connection is saved" in text

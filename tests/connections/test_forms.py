@@ -249,7 +249,7 @@ def test_a_header_that_is_ours_or_none_is_refused(line):
     [("check_every", "0"), ("slow_after_ms", "-1"), ("ca_certificate", "x"), ("extra_parameters", "a b")],
 )
 def test_a_bad_option_is_told_beside_its_field(db, field, text):
-    form = ConnectionForm({"name": "Main", "check_every": "60", "slow_after_ms": "2000", field: text})
+    form = ConnectionForm({"name": "Main", "check_every": "60", "slow_after_ms": "2000", "retries": "2", field: text})
 
     assert list(form.errors) == [field]
 

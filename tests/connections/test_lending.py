@@ -148,7 +148,7 @@ def show(client, ada):
 
 
 def typed(name, **settings):
-    options = {"name": name, "check_every": 60, "slow_after_ms": 2000}
+    options = {"name": name, "check_every": 60, "slow_after_ms": 2000, "retries": 2}
     return options | {f"settings-{name}": value for name, value in settings.items()}
 
 

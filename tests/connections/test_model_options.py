@@ -291,7 +291,7 @@ def test_the_wizard_keeps_the_options_of_typed_models(client, ada, upstream):
     new = "/connections/new/openai_compatible/"
     account = {"settings-base_url": upstream.url("compatible"), "settings-api_key": upstream.key}
     account |= {"settings-sign_in": "bearer", "settings-max_tokens_name": "max_tokens", "settings-stream_options": "on"}
-    client.post(new, {"name": "Main", "check_every": "60", "slow_after_ms": "2000", **account})
+    client.post(new, {"name": "Main", "check_every": "60", "slow_after_ms": "2000", "retries": "2", **account})
     typed = {"upstream_ids": "mine", "mode": "completion", "options-drop": "top_k\nseed"}
 
     client.post(f"{new}models/", typed)

@@ -143,6 +143,7 @@ def edited(connection, **changes):
         "revision": connection.revision,
         "check_every": "60",
         "slow_after_ms": "2000",
+        "retries": "2",
         "settings-base_url": URL,
         "settings-api_key": "",
         **changes,
@@ -225,6 +226,7 @@ def filled(**changes):
         "name": "Main",
         "check_every": "60",
         "slow_after_ms": "2000",
+        "retries": "2",
         "settings-base_url": URL,
         "settings-api_key": CANARY,
         **changes,
@@ -401,7 +403,7 @@ def test_a_model_of_another_connection_is_not_found(show, ada, connection):
 
 def test_a_refused_name_gives_way_to_the_usual_one(show, ada, connection):
     path = reverse("connection-new-credentials", args=["openai"])
-    show(ada, path, {"name": "Main", "check_every": "60", "slow_after_ms": "2000"}, status=422)
+    show(ada, path, {"name": "Main", "check_every": "60", "slow_after_ms": "2000", "retries": "2"}, status=422)
 
     assert 'value="OpenAI"' in show(ada, path)
 

@@ -12,7 +12,7 @@ from django.contrib.auth.models import Group
 
 from access.models import EVERYONE
 from connections.transport import Timeouts
-from gateway import pipeline
+from gateway import breaker, pipeline
 from tests.connections.test_transport import Authority
 from tests.gateway.contract import chat, check_discreet, check_error, check_refusal
 from tests.mesh import EMBEDDERS, MODELS, make_connection
@@ -408,7 +408,9 @@ def test_the_ledger_agrees_with_the_bill(mesh, upstream, dialect, stream):
     assert not row.estimated and not row.suspect
 
 
-def test_the_ledger_adds_up_over_many_mixed_calls(mesh, upstream):
+def test_the_ledger_adds_up_over_many_mixed_calls(mesh, upstream, monkeypatch):
+    monkeypatch.setattr(breaker, "LEAST", 10**9)  # more than half of the calls fail, and none shall be left out
+    monkeypatch.setattr(breaker, "IN_A_ROW", 10**9)
     faults = [Fault.answer(chunks=9, cached=3), Fault.answer(reasoning=4), Fault.status(500), Fault.status(429)]
     faults += [Fault.hang_up(), Fault.html(), Fault.half_json(), Fault.answer(), Fault.answer(chunks=30, delay=0.002)]
     upstream.script(*faults * 20)
@@ -470,12 +472,16 @@ def test_failed_embeddings_have_a_name(mesh, upstream, dialect, name):
 
 
 def test_a_storm_of_refusals_leaves_nothing_stuck(mesh, upstream):
-    """Input 89: every caller gets the provider's 429 and its Retry-After, and the next call is answered."""
+    """Input 89: callers get the provider's 429 and its Retry-After, then ours while it is left alone."""
     upstream.always(Fault.status(429, retry_after="7"))
 
     with ThreadPoolExecutor(32) as pool:
         answers = list(pool.map(lambda _: ask(mesh, "openai"), range(300)))
 
-    assert {(answer.status, answer.headers["retry-after"]) for answer in answers} == {(429, "7")}
-    assert len(upstream.requests) == 300
+    refused = [answer.headers["retry-after"] for answer in answers if answer.status == 429]
+    left_alone = [int(answer.headers["retry-after"]) for answer in answers if answer.status == 503]
+    assert len(refused) + len(left_alone) == 300
+    assert set(refused) == {"7"} and all(0 < seconds <= 30 for seconds in left_alone)
+    assert breaker.IN_A_ROW <= len(upstream.requests) == len(refused) < 100
+    mesh.forget()
     check_next_call(mesh, upstream, "openai")
