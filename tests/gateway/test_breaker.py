@@ -124,14 +124,17 @@ def test_a_probe_that_says_nothing_leaves_it_to_the_next_call(breaker, clock):
 def test_calls_that_began_before_it_opened_have_no_say(breaker, clock):
     late = [breaker.start() for _ in range(20)]
     opened(breaker)
+    clock.now += 10
 
     for ticket in late[:10]:
         breaker.end(ticket, False)
-    assert breaker.wait() == PAUSE
+    assert breaker.wait() == PAUSE - 10
+    clock.now += breaker.wait()
+    breaker.start()
     for ticket in late[10:]:
         breaker.end(ticket, True)
 
-    assert breaker.state is State.OPEN
+    assert breaker.state is State.PROBING
 
 
 EVENTS = st.lists(
