@@ -225,6 +225,11 @@ class Exchange:
              "mode": entry.mode}
             for entry in running.snapshot.allowed(principal)
         ]  # fmt: skip
+        found += [
+            {"id": route.name, "object": "model", "created": route.created, "owned_by": "route",
+             "mode": route.open_to(principal)[0].model.mode}
+            for route in running.snapshot.allowed_routes(principal)
+        ]  # fmt: skip
         if wanted:
             found = [model for model in found if model["id"] == wanted]
             if not found:

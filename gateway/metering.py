@@ -67,6 +67,7 @@ class Record:
     user_id: int | None
     key_id: str
     model: str = ""
+    route: str = ""
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     at: datetime = field(default_factory=lambda: datetime.now(UTC))
     connection_id: uuid.UUID | None = None

@@ -20,14 +20,14 @@ from connections.providers import emulation
 from connections.providers.calls import Call, Mode, Reply, Usage
 from connections.providers.errors import ProviderError
 from connections.transport import Timeouts, Transport
-from gateway import bodies
+from gateway import bodies, routing
 from gateway.envelope import Problem, new_request_id
 from gateway.gates import Admission, Gate
 from gateway.limits.gate import LimitGate
 from gateway.metering import Meter, Record, Tried
 from gateway.models import Usage as UsageRow
 from gateway.routing import Attempt, Course, Standings
-from gateway.snapshot import ModelEntry, Snapshot, Snapshots, may_ask
+from gateway.snapshot import ModelEntry, RouteEntry, Snapshot, Snapshots, TargetEntry, may_ask
 
 TIMEOUTS = Timeouts()
 USUAL_ANSWER = 1024
@@ -72,30 +72,38 @@ class Accepted:
     @property
     def expected_tokens(self) -> int:
         """The most that the call will use: its prompt by size, and its answer as long as it may get."""
-        body = self.call.body
-        length = body.get("max_completion_tokens") or body.get("max_tokens") or self.entry.target.max_output
-        answers = body.get("n") or 1
         spoken = self.call.mode in {Mode.CHAT, Mode.COMPLETION}
-        return -(-self.size // BYTES_PER_TOKEN) + (int(length or USUAL_ANSWER) * int(answers) if spoken else 0)
+        return -(-self.size // BYTES_PER_TOKEN) + (_length(self.call.body, self.entry) if spoken else 0)
 
     @property
     def adjusted(self) -> list[str]:
         return [str(adjustment) for adjustment in self.call.adjusted]
 
     def begin(self) -> None:
-        """The next attempt, with a call as nobody has adjusted it. Raises Problem when nothing may be asked."""
+        """The next attempt. Raises Problem, or the last attempt's error, when nothing may be asked."""
         attempt = self.course.begin()
-        if attempt.number > 1:
-            self.call = replace(self.call, adjusted=[], on_leave=None)
+        if attempt.number > 1 or attempt.entry is not self.entry:
+            self._aim(attempt.entry)
+
+    def _aim(self, entry: ModelEntry) -> None:
+        """The call as this model is to be asked, and as nobody has adjusted it."""
+        self.entry = entry
+        self.call = replace(self.call, target=entry.target, forwarded=entry.forwarded, adjusted=[], on_leave=None)
+        self.note()
+
+    def note(self) -> None:
+        """Who is asked."""
+        record, entry = self.record, self.entry
+        record.model, record.model_id = entry.public_id, entry.id
+        record.connection_id, record.connection = entry.connection_id, entry.connection
 
     async def goes_on(self, error: ProviderError) -> bool:
         """Wait for the next attempt, if there is to be one after this failure."""
         self.course.fail(error, error.usage)
         wait = self.course.pause(error, self.left)
-        if wait is None:
-            return False
-        await asyncio.sleep(wait)
-        return True
+        if wait:
+            await asyncio.sleep(wait)
+        return wait is not None
 
     @property
     def left(self) -> float:
@@ -215,10 +223,9 @@ class Engine:
             raise Problem("scope_denied", "This API key may not ask models; it lacks the scope generate.")
         body = bodies.read(prompt.body, prompt.mode)
         record.model, record.stream = body.model, body.stream
-        entry = self._model(principal, body.model, prompt.mode)
-        record.connection_id, record.connection = entry.connection_id, entry.connection
-        record.model_id = entry.id
-        bodies.refuse_unknown(body.fields, prompt.mode, entry.forwarded)
+        route, entries = self._candidates(principal, body, prompt)
+        entry = entries[0]
+        record.route = route.name if route else ""
         call = Call(
             mode=prompt.mode,
             target=entry.target,
@@ -228,8 +235,44 @@ class Engine:
             forwarded=entry.forwarded,
             request_id=prompt.request_id,
         )
-        course = Course(self.standings, [entry])
-        return Accepted(principal, entry, call, record, course, len(prompt.body), started)
+        course = Course(self.standings, entries, route)
+        accepted = Accepted(principal, entry, call, record, course, len(prompt.body), started)
+        accepted.note()
+        return accepted
+
+    def _candidates(
+        self, principal: Principal, body: bodies.Body, prompt: Prompt
+    ) -> tuple[RouteEntry | None, list[ModelEntry]]:
+        """The model asked for, or those of the route asked for, in order."""
+        route = self.snapshot.routes.get(body.model)
+        if route is None:
+            entry = self._model(principal, body.model, prompt.mode)
+            bodies.refuse_unknown(body.fields, prompt.mode, entry.forwarded)
+            return None, [entry]
+        targets = self._targets(principal, route, body, prompt.mode)
+        expected = Usage(-(-len(prompt.body) // BYTES_PER_TOKEN), _length({**body.fields, **body.parameters}, None))
+        return route, routing.ordered(route, targets, self.standings, expected)
+
+    def _targets(self, principal: Principal, route: RouteEntry, body: bodies.Body, mode: Mode) -> list[TargetEntry]:
+        """Those that the principal may use and that take such a request."""
+        if not any(target.model.granted_to(principal) for target in route.targets):
+            raise Problem.no_such_model()
+        allowed = route.open_to(principal)
+        if not allowed:
+            raise Problem("model_not_allowed", "This API key is limited to other models.", param="model")
+        fitting = [target for target in allowed if emulation.answers(mode, target.model.mode)]
+        if not fitting:
+            raise Problem("invalid_value", f"No model of this route is for {mode}.", param="model")
+        taking, refusal = [], None
+        for target in fitting:
+            try:
+                bodies.refuse_unknown(body.fields, mode, target.model.forwarded)
+                taking.append(target)
+            except Problem as problem:
+                refusal = refusal or problem
+        if not taking and refusal:
+            raise refusal
+        return taking
 
     def _model(self, principal: Principal, public_id: str, mode: Mode) -> ModelEntry:
         """The model asked for, if this principal may use it; one it may not see is as good as absent."""
@@ -444,6 +487,13 @@ class Stream:
         if self._tokens:
             self._take_usage()
         self._engine.settle(self.record, self._accepted.started, self._accepted, fault, cancelled=True)
+
+
+def _length(body: Mapping[str, Any], entry: ModelEntry | None) -> int:
+    """The most tokens that the answers to this request will have."""
+    longest = entry.target.max_output if entry else None
+    length = body.get("max_completion_tokens") or body.get("max_tokens") or longest or USUAL_ANSWER
+    return int(length) * int(body.get("n") or 1)
 
 
 def _legible(body: bytes) -> Any:

@@ -22,14 +22,15 @@ from access.models import EVERYONE, ApiKey, ConfigurationVersion, User
 from access.principal import Principal
 from access.roles import Permission
 from access.threads import in_thread
-from connections.models import Connection, Grant, Model
+from connections.models import Connection, Grant, Model, State
 from connections.prices import OwnPrice
 from connections.providers.calls import Mode, Target
 from connections.providers.contract import Provider
+from connections.providers.errors import ContentFiltered, ContextTooLong, ModelMissing, ProviderError, RequestRefused
 from connections.secrets import Unreadable
 from connections.transport import NetworkOptions
 from gateway.limits.rules import LimitEntry, Rules
-from gateway.models import Limit
+from gateway.models import Limit, Route
 
 POLL_SECONDS = 1.0
 logger = logging.getLogger(__name__)
@@ -68,9 +69,49 @@ class ModelEntry:
     """Unix time."""
     retries: int
     """The most that its connection allows."""
+    failing: bool
+    """Whether the last check of its connection found it failing."""
 
     def granted_to(self, principal: Principal) -> bool:
         return principal.system or not self.groups.isdisjoint(principal.group_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetEntry:
+    model: ModelEntry
+    weight: int
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouteEntry:
+    """An enabled route with those of its targets that can be called."""
+
+    name: str
+    strategy: str
+    targets: Sequence[TargetEntry]
+    on_error: bool
+    on_context: bool
+    on_filter: bool
+    created: int
+
+    def open_to(self, principal: Principal) -> list[TargetEntry]:
+        """The targets that the principal may use. A key limited to models names the route, or each of them."""
+        permitted = principal.allowed_models
+        named = permitted is None or self.name in permitted
+        return [
+            target
+            for target in self.targets
+            if target.model.granted_to(principal) and (named or target.model.public_id in (permitted or ()))
+        ]
+
+    def goes_on_after(self, error: ProviderError) -> bool:
+        """Whether the next target is worth asking; most refusals of a request would be its answer too."""
+        if isinstance(error, ContextTooLong):
+            return self.on_context
+        if isinstance(error, ContentFiltered):
+            return self.on_filter
+        return self.on_error and (isinstance(error, ModelMissing) or not isinstance(error, RequestRefused))
 
 
 def may_ask(principal: Principal) -> bool:
@@ -95,6 +136,8 @@ class Snapshot:
     """Active users."""
     models: Mapping[str, ModelEntry] = field(default_factory=dict)
     """By public id."""
+    routes: Mapping[str, RouteEntry] = field(default_factory=dict)
+    """By name."""
     limits: Rules = field(default_factory=Rules)
     adapters: Mapping[UUID, Adapter] = field(default_factory=dict)
     """Of all running connections that can be read."""
@@ -116,12 +159,36 @@ class Snapshot:
             if entry.granted_to(principal) and (permitted is None or entry.public_id in permitted)
         ]
 
+    def allowed_routes(self, principal: Principal) -> list[RouteEntry]:
+        return [route for route in self.routes.values() if route.open_to(principal)] if may_ask(principal) else []
+
 
 def build(former: Snapshot) -> Snapshot:
     """Read everything from the database (blocking); adapters of `former` whose connections did not change stay."""
     version, users = _newest_version(), _users()  # the version first: what changes meanwhile leads to another build
     adapters = _adapters(former.adapters)
-    return Snapshot(version, _keys(users), users, _models(adapters), _limits(), adapters)
+    models = _models(adapters)
+    return Snapshot(version, _keys(users), users, models, _routes(models), _limits(), adapters)
+
+
+def _routes(models: Mapping[str, ModelEntry]) -> dict[str, RouteEntry]:
+    by_id = {entry.id: entry for entry in models.values()}
+    return {
+        route.name: RouteEntry(
+            name=route.name,
+            strategy=route.strategy,
+            targets=[
+                TargetEntry(by_id[target.model_id], target.weight, target.priority)
+                for target in route.targets.all()
+                if target.model_id in by_id
+            ],
+            on_error=route.on_error,
+            on_context=route.on_context,
+            on_filter=route.on_filter,
+            created=int(route.created_at.timestamp()),
+        )
+        for route in Route.objects.filter(enabled=True).prefetch_related("targets")
+    }
 
 
 def _limits() -> Rules:
@@ -206,6 +273,7 @@ def _entry(model: Model, provider: Provider, grants: Iterable[tuple[int, UUID | 
         groups=frozenset(group for group, only in grants if only is None or only == model.pk),
         created=int(model.created_at.timestamp()),
         retries=connection.retries,
+        failing=connection.state == State.FAILING,
     )
 
 

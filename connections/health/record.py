@@ -8,9 +8,10 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
+from access import audit
 from connections.events import announce
 from connections.health.checks import Finding, ModelFinding
-from connections.models import Connection, HealthCheck, Model
+from connections.models import Connection, HealthCheck, Model, State
 
 JITTER = 0.2
 """Checks come up to this share earlier or later, so that they spread."""
@@ -37,6 +38,8 @@ def record(connection: Connection, finding: Finding) -> bool:
     stages = [stage.as_dict() for stage in finding.stages]
     HealthCheck.objects.create(connection=connection, total_ms=finding.total_ms, stages=stages, **told)
     _record_models(finding.models)
+    if (connection.state == State.FAILING) != (finding.state == State.FAILING):
+        audit.announce()  # routes ask a failing connection last
     announce()
     return True
 
