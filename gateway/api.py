@@ -26,6 +26,7 @@ from connections.providers.calls import Mode
 from gateway import bodies, jobs
 from gateway.envelope import Problem
 from gateway.models import Attempt, Job, Usage
+from gateway.routes.reach import usable_targets
 from gateway.tasks import run_job
 
 LONGEST_WAIT = 60.0
@@ -84,8 +85,7 @@ class GenerationList(generics.ListAPIView[Job]):
         `query` and `documents` (reranking). A result of more than 16 MiB is not kept: the job fails then.
         """
         given: Any = request.data
-        model = _model_of(given, request)
-        mode = _mode_of(given, Mode(model.mode))
+        mode = _mode_of(given, _own_mode(given, request))
         body = bodies.read(msgspec.json.encode(given), mode)
         wanted = {name: value for name, value in given.items() if not name.startswith("stream")}
         with transaction.atomic():
@@ -95,14 +95,16 @@ class GenerationList(generics.ListAPIView[Job]):
         return Response(JobSerializer(job).data, status=202, headers=headers)
 
 
-def _model_of(body: Any, request: KeyRequest) -> Model:
+def _own_mode(body: Any, request: KeyRequest) -> Mode:
+    """The mode of the model, or of the first target of the route, that is asked for."""
     name = body.get("model") if isinstance(body, dict) else None
     if not isinstance(name, str):
         raise Problem("invalid_value", "Send an object with a model and what is asked of it.", param="model")
     found = Model.objects.usable_by(request.auth).filter(public_id=name[:300]).first()
+    found = found or usable_targets(name[:80], request.auth).first()
     if found is None:
         raise Problem.no_such_model()
-    return found
+    return Mode(found.mode)
 
 
 def _mode_of(body: Mapping[str, Any], own: Mode) -> Mode:

@@ -1,5 +1,7 @@
 from django.apps import AppConfig
 
+from access import reach
+
 
 class GatewayConfig(AppConfig):
     name = "gateway"
@@ -11,7 +13,9 @@ class GatewayConfig(AppConfig):
         from gateway import metering  # noqa: PLC0415 - likewise
         from gateway.figures import Ledger  # noqa: PLC0415 - likewise
         from gateway.limits import acts  # noqa: PLC0415 - likewise
+        from gateway.routes.reach import explain  # noqa: PLC0415 - likewise
 
+        reach.explainers.append(explain)
         health.meters.append(metering.write_check)
         figures.register(Ledger())
         departures.followers.append(acts.remove_limits_of)

@@ -12,4 +12,5 @@ urlpatterns = [
     path("", include("connections.api")),
     path("", include("gateway.api")),
     path("", include("gateway.limits.api")),
+    path("", include("gateway.routes.api")),
 ]

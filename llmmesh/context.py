@@ -30,6 +30,7 @@ SECTIONS = (
     ),
     (
         Entry("connections", "Connections", "plug-connected"),
+        Entry("routes", "Routes", "topology-star-3"),
         Entry("groups", "Access groups", "users-group"),
         Entry("users", "Users", "users"),
         Entry("keys", "API keys", "key"),

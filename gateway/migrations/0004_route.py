@@ -5,46 +5,72 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('connections', '0004_retries'),
-        ('gateway', '0003_attempt'),
+        ("connections", "0004_retries"),
+        ("gateway", "0003_attempt"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Route',
+            name="Route",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=80, unique=True)),
-                ('strategy', models.CharField(choices=[('weight', 'By weight'), ('least_busy', 'Least busy first'), ('latency', 'Fastest first'), ('price', 'Cheapest first')], default='weight', max_length=12)),
-                ('on_error', models.BooleanField(default=True)),
-                ('on_context', models.BooleanField(default=True)),
-                ('on_filter', models.BooleanField(default=False)),
-                ('enabled', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=80, unique=True)),
+                (
+                    "strategy",
+                    models.CharField(
+                        choices=[
+                            ("weight", "By weight"),
+                            ("least_busy", "Least busy first"),
+                            ("latency", "Fastest first"),
+                            ("price", "Cheapest first"),
+                        ],
+                        default="weight",
+                        max_length=12,
+                    ),
+                ),
+                ("on_error", models.BooleanField(default=True)),
+                ("on_context", models.BooleanField(default=True)),
+                ("on_filter", models.BooleanField(default=False)),
+                ("enabled", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.AddField(
-            model_name='usage',
-            name='route',
+            model_name="usage",
+            name="route",
             field=models.CharField(blank=True, max_length=80),
         ),
         migrations.CreateModel(
-            name='RouteTarget',
+            name="RouteTarget",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('weight', models.PositiveSmallIntegerField(default=1)),
-                ('priority', models.PositiveSmallIntegerField(default=1)),
-                ('model', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='route_targets', to='connections.model')),
-                ('route', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='targets', to='gateway.route')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("weight", models.PositiveSmallIntegerField(default=1)),
+                ("priority", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "model",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="route_targets",
+                        to="connections.model",
+                    ),
+                ),
+                (
+                    "route",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="targets", to="gateway.route"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['priority', 'id'],
-                'constraints': [models.UniqueConstraint(models.F('route'), models.F('model'), name='route_target_once'), models.CheckConstraint(condition=models.Q(('weight__gte', 1)), name='route_target_has_weight')],
+                "ordering": ["priority", "id"],
+                "constraints": [
+                    models.UniqueConstraint(models.F("route"), models.F("model"), name="route_target_once"),
+                    models.CheckConstraint(condition=models.Q(("weight__gte", 1)), name="route_target_has_weight"),
+                ],
             },
         ),
     ]

@@ -16,6 +16,8 @@ PAGES = [
     "/groups/",
     "/users/",
     "/keys/",
+    "/routes/",
+    "/routes/new/",
     "/usage/",
     "/limits/",
     "/limits/new/?scope=user",
