@@ -73,7 +73,12 @@ class Accepted:
     def expected_tokens(self) -> int:
         """The most that the call will use: its prompt by size, and its answer as long as it may get."""
         spoken = self.call.mode in {Mode.CHAT, Mode.COMPLETION}
-        return -(-self.size // BYTES_PER_TOKEN) + (_length(self.call.body, self.entry) if spoken else 0)
+        return self.prompt_tokens + (_length(self.call.body, self.entry) if spoken else 0)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Estimated by the prompt's size."""
+        return -(-self.size // BYTES_PER_TOKEN)
 
     @property
     def adjusted(self) -> list[str]:
@@ -170,7 +175,10 @@ class Engine:
 
         `prompt`: the text that the messages amount to, for a model that takes no others.
         """
-        accepted = await self.accept(prompt, sent=False)
+        return self.request_of(await self.accept(prompt, sent=False))
+
+    def request_of(self, accepted: Accepted) -> dict[str, Any]:
+        """The first request to the provider, as it may be shown. Raises Problem."""
         try:
             provider = accepted.entry.provider
             first = emulation.requests(provider, accepted.call)[0]
@@ -188,7 +196,7 @@ class Engine:
         started = time.perf_counter()
         accepted: Accepted | None = None
         try:
-            accepted = self._accept(prompt, record, started)
+            accepted = self.plan(prompt, record, started)
             if sent:
                 await self._admit(accepted)
             return accepted
@@ -213,7 +221,8 @@ class Engine:
         for admission in admissions:
             admission.settle(accepted.record)
 
-    def _accept(self, prompt: Prompt, record: Record, started: float) -> Accepted:
+    def plan(self, prompt: Prompt, record: Record, started: float) -> Accepted:
+        """Read the body, check the rights, choose whom to ask. Nothing is counted, sent or written. Raises Problem."""
         principal = self.snapshot.current(prompt.principal)
         if principal is None:
             raise Problem("invalid_api_key", "The user behind this request is not active any more.")

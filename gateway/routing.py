@@ -88,7 +88,7 @@ class Course:
         """`candidates`: in the order in which they are asked. Only a route has more than one."""
         self._standings = standings
         self._route = route
-        self._candidates = candidates
+        self.candidates = candidates
         self._ahead = list(candidates)
         self.attempts: list[Attempt] = []
         """Those that failed, and the one that runs."""
@@ -103,9 +103,9 @@ class Course:
                 return self._attempt(entry, ticket)
         if self.attempts and (error := self.attempts[-1].error):
             raise error
-        if len(self._candidates) > 1:
-            return self._attempt(self._candidates[0], UNCOUNTED)
-        raise _unavailable(min(self._standings.of(entry).breaker.wait() for entry in self._candidates))
+        if len(self.candidates) > 1:
+            return self._attempt(self.candidates[0], UNCOUNTED)
+        raise _unavailable(min(self._standings.of(entry).breaker.wait() for entry in self.candidates))
 
     def _attempt(self, entry: ModelEntry, ticket: int) -> Attempt:
         standing = self._standings.of(entry)

@@ -13,4 +13,5 @@ urlpatterns = [
     path("", include("gateway.api")),
     path("", include("gateway.limits.api")),
     path("", include("gateway.routes.api")),
+    path("", include("gateway.explain_api")),
 ]

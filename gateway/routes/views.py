@@ -44,7 +44,10 @@ def route_edit(request: PageRequest, pk: int) -> HttpResponse:
     form = RouteForm(posted(request), initial=acts.described(route))
     targets = target_forms(posted(request), route)
     options: dict[str, Any] = {"targets": targets.chosen()} if targets.is_valid() else {}
-    if options and accepted(form, lambda: acts.update_route(request.user, pk, **form.cleaned_data, **options)):
+    changed = (
+        accepted(form, lambda: acts.update_route(request.user, pk, **form.cleaned_data, **options)) if options else None
+    )
+    if changed:
         messages.success(request, "The route was changed.")
         return redirect("routes")
     return _show(request, form, targets, route)
