@@ -58,7 +58,7 @@ class Stepping(OpenAICompatible):
     """Asks, waits and asks again, as systems with predictions do; whoever leaves is to say so."""
 
     def steps(self, call):
-        call.on_leave = Outgoing("DELETE", f"{self.settings.base_url}/work/1")
+        call.on_leave = Outgoing("DELETE", f"{self.settings.base_url}/tasks/1")
         yield self.request(call)
         assert (yield Pause(0.01)) is None
         answer = yield self.request(call)
@@ -68,7 +68,7 @@ class Stepping(OpenAICompatible):
         return self.reply(call, answer)
 
     def opening(self, call):
-        call.on_leave = Outgoing("DELETE", f"{self.settings.base_url}/work/1")
+        call.on_leave = Outgoing("DELETE", f"{self.settings.base_url}/tasks/1")
         yield Pause(0)
         return self.request(call)
 
@@ -295,7 +295,7 @@ async def test_the_provider_is_told_when_the_caller_leaves(exchange, upstream, s
     with pytest.raises(asyncio.CancelledError):
         await asking
     farewell = await wait_for(lambda: next((one for one in upstream.requests if one.method == "DELETE"), None))
-    assert farewell.path.endswith("/work/1")
+    assert farewell.path.endswith("/tasks/1")
     assert farewell.headers["authorization"] == f"Bearer {upstream.key}"
 
 
