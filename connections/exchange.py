@@ -6,13 +6,16 @@ ProviderError whose texts hold no secret.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
+from msgspec import structs
+
 from connections import remote_images
+from connections.interrupting import Deadline
 from connections.providers import emulation
 from connections.providers.calls import (
     Adjustment,
@@ -58,7 +61,7 @@ class Exchange:
         try:
             if call.mode is call.target.mode:
                 return await self._ask_own(call)
-            reply = await self._ask_own(replace(call, stream=False))
+            reply = await self._ask_own(structs.replace(call, stream=False))
             return emulation.reply_in(call.mode, reply)
         except ProviderError as error:
             clean(error, self.provider)
@@ -106,9 +109,20 @@ class Exchange:
         return emulation.merged(requests[0], replies, failures)
 
     async def _ask_once(self, call: Call) -> Reply:
+        provider = self.provider
+        if not provider.takes_one_step or provider.auth.renewal() is not None:
+            return await self._in_time(call, self.run(provider.steps(call)))
+        outgoing = provider.request(call)
+        answer = await self._send_signed(outgoing)  # the transport alone keeps the time
+        if self._refuses_proof(answer):
+            answer = await self._in_time(call, self._send_signed(outgoing))
+        return provider.read(call, answer)
+
+    async def _in_time(self, call: Call, work: Coroutine[Any, Any, T]) -> T:
+        """Await what may take several requests."""
         try:
-            async with asyncio.timeout(self.timeouts.total):
-                return await self.run(self.provider.steps(call))
+            with Deadline(self.timeouts.total):
+                return await work
         except TimeoutError as error:
             self.leave(call)
             raise TimedOut(f"The provider's answer took longer than {self.timeouts.total:g} s.") from error
@@ -129,9 +143,10 @@ class Exchange:
     async def send(self, outgoing: Outgoing) -> Answer:
         """One request with its proof; once more with a new one where the old was refused."""
         answer = await self._send_signed(outgoing)
-        if answer.status in {400, 401, 403} and self.provider.auth.refused(answer):
-            answer = await self._send_signed(outgoing)
-        return answer
+        return await self._send_signed(outgoing) if self._refuses_proof(answer) else answer
+
+    def _refuses_proof(self, answer: Answer) -> bool:
+        return answer.status in {400, 401, 403} and self.provider.auth.refused(answer)
 
     async def _send_signed(self, outgoing: Outgoing) -> Answer:
         signed = await self.signed(outgoing)
@@ -253,9 +268,10 @@ class Streaming:
         call = await remote_images.inlined(provider, self._asked)
         if not provider.abilities(call.target).streams or emulation.splits(provider, call):
             call.adjusted.append(Adjustment("stream", "answered whole"))
-            self._whole = replace(call, stream=False)  # asked by `batches`: meanwhile the caller gets heartbeats
+            self._whole = structs.replace(call, stream=False)
+            # `batches` asks it: meanwhile the caller gets heartbeats
             return
-        self._call = emulation.requests(provider, replace(call, stream=True))[0]
+        self._call = emulation.requests(provider, structs.replace(call, stream=True))[0]
         opening = await exchange.run(provider.opening(self._call))
         if isinstance(opening, Reply):
             self._reply = self._as_asked(opening)
@@ -277,7 +293,7 @@ class Streaming:
             raise provider.problem(await _whole(incoming))
         framed = provider.framing_of(self._call) is not Framing.SSE and kind == "application/json"
         if kind in {"application/json", "text/html"} and not framed:
-            provider.reply(replace(self._call, stream=False), await _whole(incoming))
+            provider.reply(structs.replace(self._call, stream=False), await _whole(incoming))
             raise BadReply("The provider answered a streaming request without a stream.")
         return incoming
 

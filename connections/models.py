@@ -34,6 +34,7 @@ __all__ = [
     "NotLent",
     "State",
     "lent_to",
+    "target_of",
 ]
 
 MODES = [(mode.value, mode.value.capitalize()) for mode in Mode]
@@ -244,15 +245,20 @@ class Model(models.Model):
 
     @property
     def target(self) -> Target:
-        return Target(
-            upstream_id=self.upstream_id,
-            mode=Mode(self.mode),
-            underlying=self.underlying,
-            capabilities=frozenset(self.capabilities),
-            context=self.context,
-            max_output=self.max_output,
-            options=self.options,
-        )
+        return target_of(self)
+
+
+def target_of(row: Any) -> Target:
+    """The target of a model, or of something that has its columns."""
+    return Target(
+        upstream_id=row.upstream_id,
+        mode=Mode(row.mode),
+        underlying=row.underlying,
+        capabilities=frozenset(row.capabilities),
+        context=row.context,
+        max_output=row.max_output,
+        options=row.options,
+    )
 
 
 class Price(models.Model):

@@ -8,10 +8,9 @@ import asyncio
 import base64
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from connections import runtime
 from connections.providers import wire
@@ -34,7 +33,7 @@ TIMEOUTS = Timeouts(connect=5, first_byte=15, between=10, total=30)
 async def inlined(provider: Provider, call: Call) -> Call:
     """The call with its pictures inside, where the provider needs that. Raises RequestRefused."""
     chats = call.mode is call.target.mode is Mode.CHAT
-    if not chats or provider.abilities(call.target).image_urls or not _mentions_images(call):
+    if not chats or not _mentions_images(call) or provider.abilities(call.target).image_urls:
         return call
     messages = wire.plain(call.body["messages"])
     urls = list(dict.fromkeys(_remote(messages)))
@@ -44,7 +43,7 @@ async def inlined(provider: Provider, call: Call) -> Call:
         raise RequestRefused(f"The messages point to more than {MAX_IMAGES} pictures. Send fewer.")
     found = dict(zip(urls, await fetched(await runtime.picture_transport(), urls), strict=True))
     call.adjusted.append(Adjustment("image_url", "fetched and sent along"))
-    return replace(call, body={**call.body, "messages": [_with(message, found) for message in messages]})
+    return structs.replace(call, body={**call.body, "messages": [_with(message, found) for message in messages]})
 
 
 def _mentions_images(call: Call) -> bool:
@@ -89,7 +88,7 @@ async def unpacked(call: Call, reply: Reply) -> Reply:
     for item, picture in zip(outside, pictures, strict=True):
         item["b64_json"] = picture.partition(",")[2]
         del item["url"]
-    return replace(reply, body=wire.encode(answer))
+    return structs.replace(reply, body=wire.encode(answer))
 
 
 # --- fetching ------------------------------------------------------------------------------------------------

@@ -38,7 +38,8 @@ def per_loop(opening: Callable[[], AbstractAsyncContextManager[T]]) -> Callable[
         if loop not in opened:
             holder = hold(loop)
             opened[loop] = holder, loop.create_task(first(holder))
-        return await asyncio.shield(opened[loop][1])
+        opening = opened[loop][1]
+        return opening.result() if opening.done() else await asyncio.shield(opening)
 
     return get
 

@@ -2,12 +2,13 @@
 
 from django_filters import rest_framework as filters
 
+from access.filters import Flag, Whole
 from connections.models import MODES, Connection, Grant, Model, Price, State
 
 
 class ConnectionFilter(filters.FilterSet):
     kind = filters.CharFilter()
-    paused = filters.BooleanFilter()
+    paused = Flag()
     state = filters.ChoiceFilter(choices=[choice for choice in State.choices if choice[0] != State.PAUSED])
     name = filters.CharFilter(lookup_expr="icontains", max_length=80)
 
@@ -19,7 +20,7 @@ class ConnectionFilter(filters.FilterSet):
 class ModelFilter(filters.FilterSet):
     connection = filters.UUIDFilter(field_name="connection_id")
     mode = filters.ChoiceFilter(choices=MODES)
-    enabled = filters.BooleanFilter()
+    enabled = Flag()
     public_id = filters.CharFilter(lookup_expr="icontains", max_length=300)
 
     class Meta:
@@ -39,7 +40,7 @@ class PriceFilter(filters.FilterSet):
 class GrantFilter(filters.FilterSet):
     connection = filters.UUIDFilter(field_name="connection_id")
     model = filters.UUIDFilter(field_name="model_id")
-    group = filters.NumberFilter(field_name="group_id")
+    group = Whole(field_name="group_id")
 
     class Meta:
         model = Grant

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from pydantic import AfterValidator, SecretStr, model_validator
@@ -163,8 +162,7 @@ class LendsKeys(Protocol):
     keys: KeySource
 
 
-@dataclass(frozen=True, slots=True)
-class RegionalRequest(Outgoing):
+class RegionalRequest(Outgoing, frozen=True):
     """A request to another region than the connection's."""
 
     region: str = ""

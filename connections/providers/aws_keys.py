@@ -5,11 +5,13 @@ A source gives its keys and says how to get new ones; it asks nobody itself.
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
 from typing import Any, Protocol
 from urllib.parse import urlencode
+
+from msgspec import structs
 
 from connections.providers import aws_problems
 from connections.providers.calls import Answer, InThread, Outgoing, Steps
@@ -184,7 +186,7 @@ def signed(outgoing: Outgoing, source: KeySource, service: str, region: str) -> 
         raise KeyRefused("The connection has no AWS keys at hand.")
     request = request_of(outgoing.method, outgoing.url, dict(outgoing.headers), outgoing.body)
     sign_with(keys_of(keys.id, keys.secret, keys.token or None), service, region).add_auth(request)
-    return replace(outgoing, headers=dict(request.headers.items()))
+    return structs.replace(outgoing, headers=dict(request.headers.items()))
 
 
 def _unix(text: str) -> float:

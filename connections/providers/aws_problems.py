@@ -3,10 +3,10 @@
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import problems, wire
 from connections.providers.calls import Answer
@@ -98,10 +98,10 @@ def _plainly(answer: Answer, code: str, content: Mapping[str, Any], status: int,
     """The same in the shape that `problems` reads."""
     told = content.get("message") or content.get("Message") or tag(answer.body, "Message")[:2000]
     if not isinstance(told, str) or not told:
-        return replace(answer, status=status)
+        return structs.replace(answer, status=status)
     name = next((name for pattern, name in words if status == 400 and pattern.search(told)), NAMES.get(code, code))
     error = {"message": told, "code": name}
-    return replace(answer, status=status, body=wire.encode({"error": error}))
+    return structs.replace(answer, status=status, body=wire.encode({"error": error}))
 
 
 def _content(body: bytes) -> Mapping[str, Any]:

@@ -4,10 +4,10 @@ Serverless endpoints, managed online endpoints of Azure Machine Learning, and th
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import SplitResult, parse_qs, urlsplit, urlunsplit
 
+from msgspec import structs
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import problems, wire
@@ -177,7 +177,7 @@ class AzureLLM(OpenAIDialect):
     # --- what comes back ---
 
     def problem(self, answer: Answer) -> ProviderError:
-        error = super().problem(replace(answer, status=502) if answer.status == CONTAINER_FAILED else answer)
+        error = super().problem(structs.replace(answer, status=502) if answer.status == CONTAINER_FAILED else answer)
         error.status = answer.status
         return error
 

@@ -2,12 +2,17 @@
 
 The internal language is OpenAI's: a `Call` carries a chat-completions (or completions, embeddings, images) body,
 a `Reply` the matching answer. Reranking, which OpenAI does not have, is asked and answered as Cohere does.
+
+What every call makes anew are msgspec's structs, which are made five times as fast as dataclasses; a changed copy is
+`msgspec.structs.replace`.
 """
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 JSON = dict[str, Any]
 T = TypeVar("T")
@@ -35,16 +40,14 @@ class Framing(StrEnum):
     """AWS's binary messages (`application/vnd.amazon.eventstream`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True, gc=False):
     """One event of a stream: its name (empty when unnamed) and its data without the framing."""
 
     event: str
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one call; None: the provider did not say. Cached and reasoning tokens are parts, not extras."""
 
     prompt_tokens: int | None = None
@@ -135,8 +138,7 @@ class ModelInfo:
     """The well-known model behind it, where its id does not tell."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """The allowed model that a call goes to, as its connection declares it."""
 
     upstream_id: str
@@ -146,7 +148,7 @@ class Target:
     capabilities: frozenset[str] = frozenset()
     context: int | None = None
     max_output: int | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = {}
     """What an admin set for this model, as the provider's `ModelOptions` name it."""
 
     @property
@@ -154,8 +156,7 @@ class Target:
         return self.underlying or self.upstream_id
 
 
-@dataclass(slots=True)
-class Call:
+class Call(Struct):
     """One request in OpenAI's shape, already validated. `request` may add to `adjusted`."""
 
     mode: Mode
@@ -167,21 +168,23 @@ class Call:
     """Whether the caller asked for the usage chunk of a stream."""
     forwarded: frozenset[str] = frozenset()
     """Names beyond the common ones that the connection lets through unchanged."""
-    adjusted: list[Adjustment] = field(default_factory=list)
+    adjusted: list[Adjustment] = []
     request_id: str = ""
     """Ours, for providers that join their logs with it."""
     on_leave: "Outgoing | None" = None
     """Sent when the caller leaves before the end, where closing the connection does not stop the work."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(Struct, frozen=True):
     """One HTTP request to make. `url` is absolute; `headers` may hold secrets, so repr leaves them out."""
 
     method: str
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes = field(default=b"", repr=False)
+    headers: Mapping[str, str] = {}
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Outgoing({self.method!r}, {self.url!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +205,7 @@ Steps = Generator[Outgoing | Pause | InThread, Any, T]
 """A dialect that takes several steps: yields each request and is sent its `Answer` (None after a `Pause`)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """One whole HTTP answer; header names in lower case."""
 
     status: int
@@ -211,8 +213,7 @@ class Answer:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Struct, frozen=True):
     """One whole answer in OpenAI's shape."""
 
     body: bytes

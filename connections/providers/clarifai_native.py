@@ -1,10 +1,11 @@
 """Clarifai's own wire: inputs and outputs of any kind of model, and a status code inside every answer."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import feature_extraction, images, problems, text_generation, wire
 from connections.providers.calls import JSON, Answer, Call, Mode, Outgoing, Reply, Usage
@@ -47,7 +48,7 @@ class PersonalToken(StaticHeaders):
         if "/ext/openai/" in outgoing.url:
             return signed
         key = self.values["Authorization"].replace("Bearer ", "Key ", 1)
-        return replace(signed, headers={**signed.headers, "Authorization": key})
+        return structs.replace(signed, headers={**signed.headers, "Authorization": key})
 
 
 def body(call: Call, user: str, app: str) -> JSON:
@@ -118,13 +119,13 @@ def _text(call: Call, found: Sequence[JSON], usage: Usage) -> Reply:
 def _pictures(call: Call, found: Sequence[JSON], usage: Usage) -> Reply:
     given = [one["image"] for one in found]
     pictures = [Picture(str(one.get("base64") or ""), str(one.get("url") or "")) for one in given]
-    return images.reply_of(pictures, replace(usage, completion_tokens=0), call.target.upstream_id)
+    return images.reply_of(pictures, structs.replace(usage, completion_tokens=0), call.target.upstream_id)
 
 
 def _vectors(call: Call, found: Sequence[JSON], usage: Usage) -> Reply:
     vectors = [list(map(float, one["embeddings"][0]["vector"])) for one in found]
     data = [{"object": "embedding", "index": place, "embedding": vector} for place, vector in enumerate(vectors)]
-    usage, model = replace(usage, completion_tokens=0), call.target.upstream_id
+    usage, model = structs.replace(usage, completion_tokens=0), call.target.upstream_id
     told = {} if usage.prompt_tokens is None else {"usage": usage.as_openai()}
     return Reply(wire.encode({"object": "list", "data": data, "model": model, **told}), usage, "stop", model)
 

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import quote
 
+from msgspec import structs
 from pydantic import AfterValidator
 
 from connections.providers import cohere_replies, problems, wire
@@ -146,7 +146,7 @@ class Cohere(Provider):
         return Framing.NDJSON if self._family(call.target) else Framing.SSE
 
     def problem(self, answer: Answer) -> ProviderError:
-        error = problems.named(replace(answer, status=AS.get(answer.status, answer.status)), self._secrets)
+        error = problems.named(structs.replace(answer, status=AS.get(answer.status, answer.status)), self._secrets)
         if answer.status == 400 and TOO_LONG.search(error.evidence):
             error = ContextTooLong(problems.SENTENCES[ContextTooLong], evidence=error.evidence)
         error.status = answer.status

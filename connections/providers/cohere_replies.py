@@ -1,8 +1,9 @@
 """From the answers of the second version of Cohere's API to OpenAI's."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from connections.providers import problems, ranking, wire
 from connections.providers.calls import JSON, Frame, Reply
@@ -50,7 +51,7 @@ def ranked(body: bytes, secrets: Sequence[str]) -> Reply:
     good = [(at, float(score)) for at, score in scores if isinstance(at, int) and isinstance(score, int | float)]
     if not isinstance(content.get("results"), list) or len(good) < len(content["results"]):
         raise refusal_in(content, body, secrets)
-    usage = replace(usage_of(mapping(content.get("meta"))), completion_tokens=0)
+    usage = structs.replace(usage_of(mapping(content.get("meta"))), completion_tokens=0)
     return ranking.reply_of(good, usage)
 
 

@@ -5,7 +5,7 @@ the chunks that an `EventReader` yields.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -68,7 +68,7 @@ class StaticHeaders:
         return None
 
     def sign(self, outgoing: Outgoing) -> Outgoing:
-        return replace(outgoing, headers={**outgoing.headers, **self.values})
+        return Outgoing(outgoing.method, outgoing.url, {**outgoing.headers, **self.values}, outgoing.body)
 
     def refused(self, answer: Answer) -> bool:
         return False
@@ -173,10 +173,18 @@ class Provider:
 
     def steps(self, call: Call) -> Steps[Reply]:
         """A whole call. Dialects that take several requests override this."""
-        answer = yield self.request(call)
+        return self.read(call, (yield self.request(call)))
+
+    def read(self, call: Call, answer: Answer) -> Reply:
+        """What the answer to `request` amounts to. Raises ProviderError."""
         if answer.status >= 300:
             raise self.problem(answer)
         return self.reply(call, answer)
+
+    @property
+    def takes_one_step(self) -> bool:
+        """Whether a whole call is `request` and `read`, as most are."""
+        return type(self).steps is Provider.steps
 
     def opening(self, call: Call) -> Steps[Outgoing | Reply]:
         """The steps up to the request whose answer is the stream; a whole Reply where there is no stream to open."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import quote
 
+from msgspec import structs
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import problems, wire
@@ -174,7 +175,7 @@ class Databricks(OpenAIDialect):
         if not self._follows_format(call):
             return self.request(call)
         call.adjusted.append(Adjustment("stream", "answered whole"))
-        reply = yield from self.steps(replace(call, stream=False))
+        reply = yield from self.steps(structs.replace(call, stream=False))
         return reply
 
     def _follows_format(self, call: Call) -> bool:

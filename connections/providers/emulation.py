@@ -7,12 +7,11 @@ is its whole answer in one chunk. Every change is reported in the call's adjustm
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import reduce
 from operator import add
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from connections.providers import wire
 from connections.providers.calls import JSON, Adjustment, Call, Mode, Reply, Usage
@@ -47,7 +46,7 @@ def _as_chat(call: Call) -> Call:
     text = prompt[0] if isinstance(prompt, list) else prompt
     call.adjusted.append(Adjustment("prompt", "sent as one user message"))
     kept = _kept(call, Mode.CHAT)
-    return replace(call, mode=Mode.CHAT, body={"messages": [{"role": "user", "content": text}], **kept})
+    return structs.replace(call, mode=Mode.CHAT, body={"messages": [{"role": "user", "content": text}], **kept})
 
 
 def _as_completion(provider: Provider, call: Call) -> Call:
@@ -59,7 +58,7 @@ def _as_completion(provider: Provider, call: Call) -> Call:
     if missing := [stop for stop in rendered.stops if stop not in stops]:
         kept["stop"] = [*stops, *missing]
         call.adjusted.append(Adjustment("stop", f"extended by {json.dumps(missing)}"))
-    return replace(call, mode=Mode.COMPLETION, body={"prompt": rendered.text, **kept})
+    return structs.replace(call, mode=Mode.COMPLETION, body={"prompt": rendered.text, **kept})
 
 
 def _kept(call: Call, mode: Mode) -> JSON:
@@ -83,7 +82,7 @@ def reply_in(mode: Mode, reply: Reply) -> Reply:
     for choice in answer["choices"]:
         _turn(choice, mode, "message")
     answer["object"] = "text_completion" if mode is Mode.COMPLETION else "chat.completion"
-    return replace(reply, body=wire.encode(answer))
+    return structs.replace(reply, body=wire.encode(answer))
 
 
 def chunk_in(mode: Mode, chunk: bytes) -> bytes:
@@ -116,7 +115,7 @@ def requests(provider: Provider, call: Call) -> list[Call]:
 
 def splits(provider: Provider, call: Call) -> bool:
     """Whether it takes more than one request."""
-    return not _stays_one(call) and len(_parts(provider, replace(call, adjusted=[]))) > 1
+    return not _stays_one(call) and len(_parts(provider, structs.replace(call, adjusted=[]))) > 1
 
 
 def may_be_fewer(call: Call) -> bool:
@@ -186,7 +185,7 @@ def _by_inputs(call: Call, most: int) -> list[Call]:
 
 def _part(call: Call, place: int, **changed: Any) -> Call:
     adjusted: list[Adjustment] = [] if place else call.adjusted
-    return replace(call, body={**call.body, **changed}, stream=False, adjusted=adjusted)
+    return structs.replace(call, body={**call.body, **changed}, stream=False, adjusted=adjusted)
 
 
 def merged(call: Call, replies: Sequence[Reply], failures: Sequence[ProviderError] = ()) -> Reply:

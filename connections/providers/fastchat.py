@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from msgspec import structs
 from pydantic import AfterValidator
 
 from connections.providers import problems, shapes, wire
@@ -135,7 +135,7 @@ class FastChat(Worker):
         request = self.request(call)
         if call.mode is Mode.EMBEDDING and self.settings.role == "controller":
             named = yield self._post("get_worker_address", {"model": call.target.upstream_id})
-            request = replace(request, url=joined(self._address(named), "worker_get_embeddings"))
+            request = structs.replace(request, url=joined(self._address(named), "worker_get_embeddings"))
         answer = yield request
         if answer.status >= 300:
             raise self.problem(answer)

@@ -44,6 +44,8 @@ class SSE:
         if self._after_return or b"\r" in data:
             data = self._with_plain_newlines(data)
         pending = self._pending
+        if not pending and data.endswith(b"\n\n"):  # as most reads are
+            return _frames(data[:-2].split(b"\n\n"), self._named)
         searched = max(len(pending) - 1, 0)
         pending += data
         end = pending.rfind(b"\n\n", searched)

@@ -1,9 +1,10 @@
 """What the hosts of Google's models have in common: each family of models has its own bodies and operation."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, ClassVar
+
+from msgspec import structs
 
 from connections.providers import gemini_problems, problems, wire
 from connections.providers.calls import Adjustment, Answer, Call, Mode, Outgoing, Reply, Steps, Target
@@ -61,7 +62,7 @@ class GoogleHost(Provider):
         """A stream holds one answer only; several come whole."""
         if call.mode is Mode.CHAT and (wire.plain(call.body.get("n")) or 1) > 1:
             call.adjusted.append(Adjustment("stream", "answered whole"))
-            return (yield from self.steps(replace(call, stream=False)))
+            return (yield from self.steps(structs.replace(call, stream=False)))
         return self.request(call)
 
     def parameters_for(self, target: Target) -> ParameterTable:
@@ -92,9 +93,9 @@ def bare_name(name: str) -> str:
 
 def _named(target: Target) -> Target:
     bare = bare_name(target.known_as)
-    return target if bare == target.known_as else replace(target, underlying=bare)
+    return target if bare == target.known_as else structs.replace(target, underlying=bare)
 
 
 def _plainly_named(call: Call) -> Call:
     target = _named(call.target)
-    return call if target is call.target else replace(call, target=target)
+    return call if target is call.target else structs.replace(call, target=target)

@@ -1,10 +1,10 @@
 """gradient.ai: completions by base models and adapters, and embeddings. Retired; DigitalOcean has the name now."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import feature_extraction, problems, text_generation, wire
 from connections.providers.bearer import BearerDialect, BearerSettings
@@ -106,7 +106,7 @@ class Gradient(BearerDialect):
     def reply(self, call: Call, answer: Answer) -> Reply:
         whole = wire.decode(_WHOLE, answer.body, self._secrets)
         if whole.type or whole.error:
-            raise self.problem(replace(answer, status=500))
+            raise self.problem(structs.replace(answer, status=500))
         if call.mode is Mode.EMBEDDING:
             return _vectors(call, whole.embeddings, answer, self._secrets)
         if whole.generatedOutput is None:
@@ -118,7 +118,7 @@ class Gradient(BearerDialect):
         kind = content.get("type")
         if isinstance(kind, str) and "message" not in content:
             named = {"error": {"message": kind, "code": NAMES.get(kind, kind)}}
-            answer = replace(answer, body=wire.encode(named))
+            answer = structs.replace(answer, body=wire.encode(named))
         return super().problem(answer)
 
     # --- models ---
@@ -161,5 +161,5 @@ def _text(call: Call, text: str, reason: str) -> Reply:
 
 
 def _vectors(call: Call, found: Sequence[_Vector], answer: Answer, secrets: Sequence[str]) -> Reply:
-    rows = replace(answer, body=wire.encode([one.embedding for one in found]))
+    rows = structs.replace(answer, body=wire.encode([one.embedding for one in found]))
     return feature_extraction.reply(call, rows, secrets)

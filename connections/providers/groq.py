@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from msgspec import structs
+
 from connections.providers import problems, wire
 from connections.providers.bearer import BearerDialect, BearerSettings, own_address
 from connections.providers.calls import Adjustment, Answer, Call, Frame, Mode, ModelInfo, Target, Usage
@@ -64,7 +66,7 @@ class Groq(BearerDialect):
         return Chunks(self._secrets, call.wants_usage)
 
     def problem(self, answer: Answer) -> ProviderError:
-        error = super().problem(replace(answer, status=503) if answer.status == NO_CAPACITY else answer)
+        error = super().problem(structs.replace(answer, status=503) if answer.status == NO_CAPACITY else answer)
         error.status = answer.status
         return error
 

@@ -1,11 +1,12 @@
 """Pictures in OpenAI's shape, and sizes for systems that know only aspect ratios."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import time
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import problems, wire
 from connections.providers.calls import Reply, Usage
@@ -35,7 +36,7 @@ def reply_of(pictures: Sequence[Picture], usage: Usage | None = None, model: str
     """The answer with these pictures. None at all is what a provider's filter leaves."""
     if not pictures:
         raise ContentFiltered("The provider's filter let no picture through. Change the prompt.")
-    counted = replace(usage or Usage(0, 0), images=len(pictures))
+    counted = structs.replace(usage or Usage(0, 0), images=len(pictures))
     return Reply(wire.encode({"created": int(time()), "data": list(map(_item, pictures))}), counted, "stop", model)
 
 
@@ -53,7 +54,7 @@ def openai_reply(body: bytes, secrets: Sequence[str]) -> Reply:
         raise problems.unreadable(body, secrets)
     told = whole.usage if isinstance(whole.usage, dict) else {}
     usage = wire.usage(told.get("input_tokens", 0), told.get("output_tokens", 0))
-    return Reply(body, replace(usage, images=len(whole.data)), "stop", str(whole.model or "")[:300])
+    return Reply(body, structs.replace(usage, images=len(whole.data)), "stop", str(whole.model or "")[:300])
 
 
 def size_of(size: Any) -> tuple[int, int] | None:

@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import problems
 from connections.providers.calls import Answer, Outgoing, Steps
@@ -102,7 +103,7 @@ class AccessToken:
 
     def sign(self, outgoing: Outgoing) -> Outgoing:
         proof = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        return replace(outgoing, headers={**outgoing.headers, **self._headers, **proof})
+        return structs.replace(outgoing, headers={**outgoing.headers, **self._headers, **proof})
 
     def refused(self, answer: Answer) -> bool:
         if answer.status != 401:

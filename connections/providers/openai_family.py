@@ -6,6 +6,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any, ClassVar, Literal
 
+from msgspec import structs
+
 from connections.providers import responses_replies, responses_requests, wire
 from connections.providers.calls import JSON, Answer, Call, Mode, Reply, Target
 from connections.providers.contract import Abilities, EventReader
@@ -128,7 +130,7 @@ class OpenAIFamily(OpenAIDialect):
         if call.mode is not Mode.IMAGE:
             return reply
         named = picture_model(call.target.known_as).price_class(call)
-        return replace(reply, usage=replace(reply.usage, image_class=named))
+        return structs.replace(reply, usage=structs.replace(reply.usage, image_class=named))
 
     def events(self, call: Call) -> EventReader:
         if self.in_responses(call.target):

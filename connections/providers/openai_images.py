@@ -3,7 +3,9 @@
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec import structs
 
 from connections.providers import images, wire
 from connections.providers.calls import JSON, Adjustment, Call
@@ -43,7 +45,7 @@ class PictureModel:
         """What the price of one picture of this call depends on."""
         if not self.classes:
             return ""
-        silent = replace(call, adjusted=[])
+        silent = structs.replace(call, adjusted=[])
         body = self.fitted(silent, self.table.apply(silent))
         quality, size = (wire.plain(body.get(name)) for name in ("quality", "size"))
         return f"{quality or 'standard'} {size or '1024x1024'}"

@@ -6,11 +6,10 @@ Servers that copy the dialect have their habits; what a caller could stumble ove
 import base64
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from connections.providers import problems, wire
 from connections.providers.calls import Frame, Reply, Usage
@@ -128,7 +127,7 @@ def packed(reply: Reply, secrets: Sequence[str]) -> Reply:
             item["embedding"] = base64.b64encode(struct.pack(f"<{len(numbers)}f", *numbers)).decode()
         except (struct.error, OverflowError) as error:
             raise problems.unreadable(reply.body, secrets) from error
-    return replace(reply, body=wire.encode(answer))
+    return structs.replace(reply, body=wire.encode(answer))
 
 
 def usage_of(usage: Any) -> Usage:
@@ -136,6 +135,8 @@ def usage_of(usage: Any) -> Usage:
     if not isinstance(usage, dict):
         return Usage(suspect=usage is not None)
     prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
+    if prompt is None and completion is None:
+        return wire.usage(usage.get("prompt_tokens"), usage.get("completion_tokens"))
     prompt = prompt if isinstance(prompt, dict) else {}
     completion = completion if isinstance(completion, dict) else {}
     return wire.usage(

@@ -1,10 +1,10 @@
 """What a query template says of one endpoint: the request, and where in its answers the texts and numbers stand."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
+from msgspec import structs
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from connections.providers import feature_extraction, problems, prompt_formats, query_template_tree, wire
@@ -120,8 +120,8 @@ class QueryShape(BaseModel):
         return {"messages": messages, "prompt": prompt, "system": system}
 
     def _rendered(self, call: Call, messages: Any) -> str:
-        target = replace(call.target, options={"prompt_format": self.prompt_style})
-        return prompt_formats.render(replace(call, target=target, body={"messages": messages})).text
+        target = structs.replace(call.target, options={"prompt_format": self.prompt_style})
+        return prompt_formats.render(structs.replace(call, target=target, body={"messages": messages})).text
 
     def _of_texts(self, call: Call) -> JSON:
         if call.mode is Mode.EMBEDDING:
@@ -167,7 +167,7 @@ class QueryShape(BaseModel):
         usage, model = self.answer.usage(content), call.target.upstream_id
         if call.mode is Mode.EMBEDDING:
             vectors = wire.encode(at(content, self.answer.vectors))
-            return feature_extraction.reply(call, replace(answer, body=vectors), secrets, usage)
+            return feature_extraction.reply(call, structs.replace(answer, body=vectors), secrets, usage)
         text, stopped = cut(text_at(content, self.answer.text), self.cuts(call))
         finish = "stop" if stopped else finish_of(found_at(content, self.answer.finish))
         if call.mode is Mode.CHAT:

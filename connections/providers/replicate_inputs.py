@@ -1,8 +1,9 @@
 """What a model on Replicate is given. Each has input keys of its own, which its version's schema tells."""
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from connections.providers import images, prompt_formats, text_generation, wire
 from connections.providers.calls import JSON, Adjustment, Call, Mode
@@ -93,7 +94,7 @@ def _conversation(call: Call, keys: Keys) -> JSON:
     if keys and "messages" in keys:
         return {"messages": messages}
     texts, pictures = _split(messages)
-    plain = replace(call, body={**call.body, "messages": texts})
+    plain = structs.replace(call, body={**call.body, "messages": texts})
     turns = prompt_formats.turns(plain)
     if len(turns) > 1:
         call.adjusted.append(Adjustment("messages", "sent as one prompt"))

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import images, problems, wire
 from connections.providers.calls import JSON, Call, Frame, Mode, Reply, Usage
@@ -70,7 +70,7 @@ def _usage(metrics: Any) -> Usage:
     usage = wire.usage(told.get("input_token_count"), told.get("output_token_count"))
     seconds = told.get("predict_time")
     if usage.completion_tokens is None and isinstance(seconds, int | float) and 0 <= seconds < 1_000_000:
-        return replace(usage, seconds=float(seconds))
+        return structs.replace(usage, seconds=float(seconds))
     return usage
 
 

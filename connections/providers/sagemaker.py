@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Annotated, Any, ClassVar
 
+from msgspec import structs
 from pydantic import AfterValidator
 
 from connections.providers import aws_problems, emulation, problems, sagemaker_problems, wire
@@ -115,7 +116,7 @@ class SageMaker(AwsProvider):
         mode = next(iter(shape.modes))
         if not emulation.answers(call.mode, mode):
             raise RequestRefused(f"The shape of this endpoint is for {mode}, not for {call.mode}.")
-        return emulation.in_own_mode(self, replace(call, target=replace(call.target, mode=mode)))
+        return emulation.in_own_mode(self, structs.replace(call, target=structs.replace(call.target, mode=mode)))
 
     # --- every call ---
 
@@ -130,13 +131,13 @@ class SageMaker(AwsProvider):
 
     def reply(self, call: Call, answer: Answer) -> Reply:
         shape = self._of(call.target)[1]
-        own = self._own(replace(call, adjusted=[]), shape)
+        own = self._own(structs.replace(call, adjusted=[]), shape)
         reply = shape.reply(own, answer, self.secrets())
         return reply if own.mode is call.mode else emulation.reply_in(call.mode, reply)
 
     def events(self, call: Call) -> EventReader:
         shape = self._of(call.target)[1]
-        own, secrets = self._own(replace(call, adjusted=[]), shape), self.secrets()
+        own, secrets = self._own(structs.replace(call, adjusted=[]), shape), self.secrets()
         turned = _same if own.mode is call.mode else partial(emulation.chunk_in, call.mode)
         return PartReader(shape.events(own, secrets), shape.framing, turned, secrets)
 

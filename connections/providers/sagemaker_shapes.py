@@ -1,8 +1,9 @@
 """What the containers behind SageMaker's endpoints take and give: SageMaker itself only passes their bytes on."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from connections.providers import feature_extraction, problems, prompt_formats, text_generation, wire
 from connections.providers.calls import Answer, Call, Mode, Reply
@@ -115,7 +116,9 @@ class Llama(TextGeneration):
         """An endpoint's name may not tell which Llama stands behind it."""
         if call.target.options.get("prompt_format") or "llama" in prompt_formats.guess(call.target.known_as):
             return super().prompt(call)
-        return prompt_formats.render(replace(call, target=replace(call.target, options={"prompt_format": "llama-3"})))
+        return prompt_formats.render(
+            structs.replace(call, target=structs.replace(call.target, options={"prompt_format": "llama-3"}))
+        )
 
     def body(self, call: Call) -> Any:
         body = text_generation.body(call, self.parameters)
@@ -125,7 +128,7 @@ class Llama(TextGeneration):
     def reply(self, call: Call, answer: Answer, secrets: Sequence[str]) -> Reply:
         first = _first(wire.decode(wire.ANY, answer.body, secrets))
         if isinstance(first.get("generation"), str):
-            answer = replace(answer, body=wire.encode({**first, "generated_text": first["generation"]}))
+            answer = structs.replace(answer, body=wire.encode({**first, "generated_text": first["generation"]}))
         return super().reply(call, answer, secrets)
 
 
@@ -161,7 +164,9 @@ class Summaries(Shape):
 
     def prompt(self, call: Call) -> Rendered:
         """The texts alone: what is to be summarized has no speakers."""
-        return prompt_formats.render(replace(call, target=replace(call.target, options={"prompt_format": "raw"})))
+        return prompt_formats.render(
+            structs.replace(call, target=structs.replace(call.target, options={"prompt_format": "raw"}))
+        )
 
     def body(self, call: Call) -> Any:
         given = self.parameters.apply(call)
@@ -191,7 +196,7 @@ class Vectors(Shape):
         content = wire.decode(wire.ANY, answer.body, secrets)
         inner = next((mapping(content)[name] for name in ("embedding", "embeddings") if name in mapping(content)), None)
         if inner is not None:
-            answer = replace(answer, body=wire.encode(inner))
+            answer = structs.replace(answer, body=wire.encode(inner))
         return feature_extraction.reply(call, answer, secrets, wire.usage(None, 0))
 
 

@@ -4,11 +4,12 @@ import base64
 import hashlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
+from msgspec import structs
 
 from connections.providers import wire
 from connections.providers.calls import Answer, Outgoing
@@ -52,7 +53,7 @@ class KeyPair:
         if not self._token or now - self._renewed > LIFE - EARLY:
             self._token, self._renewed = self._made(int(now)), now
         proof = {"Authorization": f"Bearer {self._token}", **self.headers}
-        return replace(outgoing, headers={**outgoing.headers, **proof})
+        return structs.replace(outgoing, headers={**outgoing.headers, **proof})
 
     def refused(self, answer: Answer) -> bool:
         return False

@@ -1,10 +1,10 @@
 """Reasoning between `<think>` tags at the beginning of an answer, taken apart from it where an admin wishes that."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import wire
 from connections.providers.calls import JSON, Frame, Reply
@@ -69,7 +69,7 @@ def split(reply: Reply) -> Reply:
         if isinstance(message, dict) and isinstance(message.get("content"), str):
             splitter = Splitter()
             _place(message, splitter.feed(message["content"]), splitter.rest())
-    return replace(reply, body=wire.encode(answer))
+    return structs.replace(reply, body=wire.encode(answer))
 
 
 def _place(message: JSON, *found: tuple[str, str]) -> None:

@@ -1,12 +1,12 @@
 """Google Vertex AI: Gemini, Imagen and PaLM, Claude as Google hosts it, and the endpoints of a project."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
 import msgspec
+from msgspec import structs
 from pydantic import AfterValidator, SecretStr, model_validator
 
 from connections.providers import vertex_lists, wire
@@ -178,7 +178,7 @@ class Vertex(GoogleHost):
             return outgoing
         beta = {"anthropic-beta": self.settings.claude_beta} if self.settings.claude_beta else {}
         body = wire.encode({**msgspec.json.decode(outgoing.body), "stream": True}) if call.stream else outgoing.body
-        return replace(outgoing, headers={**outgoing.headers, **beta}, body=body)
+        return structs.replace(outgoing, headers={**outgoing.headers, **beta}, body=body)
 
     # --- checks and lists ---
 

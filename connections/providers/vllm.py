@@ -1,10 +1,10 @@
 """vLLM: OpenAI's routes, many more parameters, and two generations of structured output and of errors."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import problems, ranking, wire
 from connections.providers.calls import JSON, Adjustment, Answer, Call, Frame, Mode, Outgoing, Reply
@@ -78,7 +78,7 @@ class VLLM(OwnServer):
 
     def request(self, call: Call) -> Outgoing:
         outgoing = super().request(call)
-        return replace(outgoing, url=joined(self.base_url, "score")) if self._scores(call) else outgoing
+        return structs.replace(outgoing, url=joined(self.base_url, "score")) if self._scores(call) else outgoing
 
     def body(self, call: Call) -> JSON:
         body = super().body(call)

@@ -56,8 +56,13 @@ def usage(
     suspect: bool = False,
 ) -> Usage:
     """Token counts as a provider reports them, made safe; parts never exceed the whole."""
-    counts = [count(value) for value in (prompt, completion, cached, cache_write, reasoning)]
-    given, spent, read, written, thought = [number for number, _ in counts]
+    given, odd_prompt = count(prompt)
+    spent, odd_completion = count(completion)
+    suspect = suspect or odd_prompt or odd_completion
+    if not (cached or cache_write or reasoning):  # as most calls have it
+        return Usage(given, spent, suspect=suspect)
+    counts = [count(value) for value in (cached, cache_write, reasoning)]
+    read, written, thought = [number for number, _ in counts]
     return Usage(
         prompt_tokens=given,
         completion_tokens=spent,

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from connections.providers import wire
 from connections.providers.calls import Answer, Call, Frame, Mode, ModelInfo, Reply
@@ -44,7 +45,7 @@ class Xinference(OwnServer):
     def reply(self, call: Call, answer: Answer) -> Reply:
         reply = super().reply(call, answer)
         name = call.target.upstream_id
-        return replace(reply, body=_renamed(reply.body, name), model=name)
+        return structs.replace(reply, body=_renamed(reply.body, name), model=name)
 
     def events(self, call: Call) -> EventReader:
         return _Reader(self._secrets, call.wants_usage, call.target.upstream_id)

@@ -1,7 +1,7 @@
 """A page for each query template of a model: how an endpoint that speaks no known dialect is asked and understood."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST
+from msgspec import structs
 
 from access.permissions import requires
 from access.requests import PageRequest, posted, takes_form
@@ -105,7 +106,7 @@ def preview_of(form: TemplateForm, model: Model) -> Preview:
         return Preview(problem="As soon as the template can be read, the request stands here.")
     try:
         call = call_of(given)
-        call.target = replace(model.target, mode=call.mode)
+        call.target = structs.replace(model.target, mode=call.mode)
         body = json.loads(wire.encode(shown.body(call)))
     except (ProviderError, ValueError) as error:
         return Preview(problem=str(error))

@@ -288,7 +288,9 @@ def test_the_schema_is_made_without_warnings(capfd):
 
     said = [*GENERATOR_STATS._warn_cache, *GENERATOR_STATS._error_cache]
     assert [line for line in said if "/connections/" in str(line)] == []
-    assert schema["components"]["schemas"]["Connection"]["properties"]["secrets"]["writeOnly"]
+    shapes = schema["components"]["schemas"]
+    assert shapes["ConnectionRequest"]["properties"]["secrets"]["writeOnly"]
+    assert "secrets" not in shapes["Connection"]["properties"]
 
 
 def test_prices_are_set_listed_and_ended(call, ada):

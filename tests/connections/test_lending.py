@@ -14,10 +14,12 @@ from connections.account import SettingsRefused, settle
 from connections.models import Connection, NotLent
 from connections.providers import registry
 from connections.providers.aws import NO_KEYS, NO_KEYS_OF_ITS_OWN
+from connections.providers.parameters import COMMON
 from connections.services import ModelChoice
 from connections.tasks import check_connection
 from connections.views.detail import TABS
-from gateway.snapshot import Snapshot, build
+from gateway.snapshot import Snapshot
+from gateway.snapshots import build
 from playground.catalogue import Choice
 from tests.canary import database_dump, leaks
 from tests.upstream import sigv4
@@ -259,4 +261,8 @@ def test_the_api_takes_the_lenders_id(client, ada, key_for, lender):
 def test_the_playground_knows_the_usual_parameters_while_a_lender_is_paused(ada, lender, borrower):
     services.set_paused(ada, lender, True)
 
-    assert Choice(borrower.models.get(), "paused").parameters is BORROWER.parameters
+    choice = Choice([borrower.models.get()], "paused")
+
+    usual = [name for name in COMMON if BORROWER.parameters.takes(name)]
+    assert usual
+    assert [name for name in usual if choice.takes(name)] == usual

@@ -148,7 +148,7 @@ def test_the_kit_needs_neither_django_nor_the_tests(package):
     code = (
         "import sys\nfrom connections.providers.conform import main\n"
         f"status = main(['mesh_fishbowl:Fishbowl', '--quiet', '--golden', {str(package / 'golden')!r}])\n"
-        "foreign = ('django', 'aiohttp', 'tests', 'pytest', 'hypothesis')\n"
+        "foreign = ('django', 'httptools', 'tests', 'pytest', 'hypothesis')\n"
         "print([name for name in foreign if name in sys.modules], status)"
     )
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join([str(ROOT), str(package)])}

@@ -153,12 +153,13 @@ class Exchange:
             if self.plan.delay:
                 await self.pause(self.plan.delay)
             if prepared.bill:
-                self.upstream.billed[self.plan.call_id] = prepared.bill
+                self.charge(prepared.bill)
             await self.whole(prepared.status, prepared.body, prepared.headers)
-            return
-        await self.stream_head(prepared)
-        await self.events(prepared, prepared.events)
-        await self.chunk(b"")
+        else:
+            await self.stream_head(prepared)
+            await self.events(prepared, prepared.events)
+            await self.chunk(b"")
+        self.request.told = self.plan.tells
 
     async def stream_head(self, stream: Stream | None = None) -> Stream:
         """Begin the stream; a request that the dialect refuses gets its refusal and nothing else."""
@@ -166,7 +167,7 @@ class Exchange:
         if isinstance(prepared, Whole):
             await self.whole(prepared.status, prepared.body, prepared.headers)
             raise Ended
-        self.upstream.billed[self.plan.call_id] = prepared.bill
+        self.charge(prepared.bill)
         kind = {"content-type": prepared.content_type, "cache-control": "no-cache"}
         await self.head(200, kind | {"transfer-encoding": "chunked", "x-request-id": f"up_{self.plan.call_id}"})
         return prepared
@@ -178,6 +179,9 @@ class Exchange:
             await self.chunk(event.data)
             self.bill(stream, event.tokens)
             self.request.events_sent += 1
+
+    def charge(self, bill: Bill) -> None:
+        self.upstream.billed[self.plan.call_id] = self.request.bill = bill
 
     def bill(self, stream: Stream, tokens: int) -> None:
         """Charge for what was sent."""

@@ -27,6 +27,10 @@ class Request:
     disconnected: threading.Event = field(default_factory=threading.Event)
     """The client closed before the answer was complete."""
     disconnected_at: float | None = None
+    bill: "Bill | None" = None
+    """What this request was charged so far; None: nothing."""
+    told: bool = False
+    """The proper answer, with the usage that is billed, was sent to its end."""
 
     @property
     def json(self) -> Any:
@@ -80,6 +84,11 @@ class Plan:
         if self.chunks is not None:
             text = " ".join(f"word{number}" for number in range(self.chunks))
         return pieces(text)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the answer says what is billed."""
+        return all(told is AS_COUNTED for told in (self.usage, self.prompt_tokens, self.completion_tokens))
 
     def count(self, name: str, counted: int) -> Any:
         given = getattr(self, name)

@@ -1,10 +1,11 @@
 """What is sent."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+from msgspec import structs
 
 from connections.providers.calls import Call, Mode, Outgoing
 from connections.providers.conformance.demands import demand, equal
@@ -119,12 +120,12 @@ def model_ids_stay_in_their_place(golden: Golden) -> None:
     """Whatever a model's id holds, the request goes to the same server, and not above the place of models there."""
     provider = golden.make()
     for mode in golden.modes:
-        usual = _asked(provider, replace(golden.call(mode), stream=False))
+        usual = _asked(provider, structs.replace(golden.call(mode), stream=False))
         demand(usual, f"{mode}: the golden model is refused")
         for name in ODD_IDS:
             for underlying in ("", golden.target(mode).known_as):
-                target = replace(golden.target(mode), upstream_id=name, underlying=underlying)
-                _stays(usual, _asked(provider, replace(golden.call(mode), target=target)), f"{mode}: {name!r}")
+                target = structs.replace(golden.target(mode), upstream_id=name, underlying=underlying)
+                _stays(usual, _asked(provider, structs.replace(golden.call(mode), target=target)), f"{mode}: {name!r}")
 
 
 def _asked(provider: Provider, call: Call) -> str:

@@ -1,8 +1,9 @@
 """What Cohere counts: the tokens that were processed, and the far fewer units that it bills."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from connections.providers import wire
 from connections.providers.calls import Usage
@@ -21,4 +22,6 @@ def usage_of(told: Mapping[str, Any]) -> Usage:
         cached=told.get("cached_tokens"),
         suspect=any(mended for _, mended in counts),
     )
-    return replace(usage, search_units=searches or 0, billed_prompt_tokens=asked, billed_completion_tokens=answered)
+    return structs.replace(
+        usage, search_units=searches or 0, billed_prompt_tokens=asked, billed_completion_tokens=answered
+    )

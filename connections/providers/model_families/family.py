@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple
 
+from msgspec import structs
+
 from connections.providers import problems, prompt_formats, wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Target, Usage
 from connections.providers.contract import Abilities, EventReader
@@ -60,7 +62,7 @@ def counted(own: Usage, told: Usage) -> Usage:
     """What the body tells; what it leaves out as it came beside."""
     asked = told if own.prompt_tokens is None else own
     answered = told if own.completion_tokens is None else own
-    return replace(
+    return structs.replace(
         own,
         prompt_tokens=asked.prompt_tokens,
         cached_tokens=asked.cached_tokens,
@@ -123,8 +125,8 @@ class TextFamily(Family):
 
     def prompt(self, call: Call) -> Rendered:
         name = call.target.options.get("prompt_format") or self.format_for(call.target)
-        target = replace(call.target, options={"prompt_format": name})
-        rendered = prompt_formats.render(replace(call, target=target))
+        target = structs.replace(call.target, options={"prompt_format": name})
+        rendered = prompt_formats.render(structs.replace(call, target=target))
         return replace(rendered, text=self.begin + rendered.text.lstrip()) if self.begin else rendered
 
     def answers(self, content: Mapping[str, Any]) -> Iterable[Told]:

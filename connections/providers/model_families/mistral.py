@@ -1,8 +1,9 @@
 """Mistral's models: the open ones continue a text, Large chats in nearly OpenAI's way."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec import structs
 
 from connections.providers import wire
 from connections.providers.calls import JSON, Adjustment, Call, Frame, Mode, Reply, Target, Usage
@@ -100,7 +101,7 @@ def _with_instructions_last(call: Call) -> Call:
         return call
     texts = "\n\n".join(text_in(message) for message in [*system, others[asked[-1]]])
     others[asked[-1]] = {"role": "user", "content": texts}
-    return replace(call, body={**call.body, "messages": others})
+    return structs.replace(call, body={**call.body, "messages": others})
 
 
 class ChatReader(ShapedReader):
