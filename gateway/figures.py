@@ -3,14 +3,16 @@
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from time import monotonic
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from django.db.models import QuerySet, Sum
 from django.utils import timezone
 
 from connections import figures
-from gateway.models import Job, Usage
+from gateway.ledger import sums
+from gateway.ledger.latency import slow_end
+from gateway.ledger.partitions import month_of
+from gateway.models import Job
 
 T = TypeVar("T")
 DAY = timedelta(days=1)
@@ -50,29 +52,19 @@ class _Kept(Generic[T]):
 
 def _sum_totals() -> figures.Totals:
     now = timezone.now()
-    today, before = _between(now - DAY, now), _between(now - 2 * DAY, now - DAY).count()
-    count = today.count()
+    count, before = (_total(start, start + DAY)["calls"] for start in (now - DAY, now - 2 * DAY))
     return figures.Totals(
         requests=count,
         change=round((count - before) / before * 100) if before else None,
-        slow_ms=_slow(today, count),
-        spend=_this_month().aggregate(sum=Sum("cost"))["sum"],
+        slow_ms=slow_end(sums.latency(now - DAY, now)),
+        spend=_total(month_of(now))["spend"],
     )
 
 
 def _sum_spend() -> dict[UUID, int | None]:
-    sums = _this_month().order_by().values("connection_id").annotate(sum=Sum("cost"))
-    return {row["connection_id"]: row["sum"] for row in sums if row["connection_id"]}
+    found = sums.by_name("connection_id", month_of(timezone.now()))
+    return {connection: figures["spend"] for connection, figures in found.items() if connection}
 
 
-def _between(start: datetime, end: datetime) -> QuerySet[Usage]:
-    return Usage.objects.filter(at__gte=start, at__lt=end)
-
-
-def _this_month() -> QuerySet[Usage]:
-    return Usage.objects.filter(at__gte=timezone.now().replace(day=1, hour=0, minute=0, second=0, microsecond=0))
-
-
-def _slow(calls: QuerySet[Usage], count: int) -> int | None:
-    """The latency that 95 % of the calls stayed under; read by place, which every database can do."""
-    return calls.order_by("total_ms").values_list("total_ms", flat=True)[count * 95 // 100] if count else None
+def _total(since: datetime, until: datetime | None = None) -> dict[str, Any]:
+    return sums.total(sums.by_name("state", since, until).values())

@@ -2,161 +2,38 @@
 
 One writer per process takes all rows that wait, commits them in one transaction, releases their answers,
 and repeats. There is no timer: alone, a row is committed at once; under load, many share one commit.
+While the database is away, rows go to a journal, from where they are booked when it is back.
 """
 
 import asyncio
-import json
 import logging
-import time
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
-from datetime import UTC, datetime
-from functools import reduce
-from operator import add
-from typing import Any
+from contextlib import nullcontext
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
 
-from django.db import InterfaceError, OperationalError, connection, transaction
-from django.db.models import CharField
+from django.conf import settings
+from django.db import connection, transaction
 
 from access import keys
-from access.principal import Principal
-from connections import prices
+from access.threads import AWAY, in_thread
 from connections.health import MeteredCall
-from connections.prices import OwnPrice, own_in_force
-from connections.providers.calls import Mode, Target, Usage
-from connections.providers.contract import Provider
+from connections.providers.calls import Usage
+from gateway.budgets import booking
 from gateway.envelope import Problem, new_request_id
+from gateway.ledger import adding, rows
+from gateway.ledger.journal import Journal, replay
+from gateway.ledger.record import Record, Tried
 from gateway.models import Attempt
-from gateway.models import Usage as UsageRow
 
-ATTEMPTS, PAUSE = 3, 0.5
-"""How often, and how many seconds apart, a group is tried while the database is away."""
-AWAY = (OperationalError, InterfaceError)
-"""How a database that does not answer shows; other errors are the row's own."""
+LOOK_EVERY = 1.0
+"""Seconds between two looks for rows that wait in the journal."""
+PATIENCE = 2.0
+"""Seconds for which a group may wait for the database; one that says nothing for so long is away too."""
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Tried:
-    """One upstream call in the making of its row."""
-
-    number: int
-    connection_id: uuid.UUID
-    connection: str
-    model_id: uuid.UUID
-    model: str
-    state: str
-    error_code: str
-    upstream_status: int | None
-    usage: Usage | None
-    """None: it failed, and the provider told none."""
-    cost: int | None
-    total_ms: int
-
-
-@dataclass(slots=True)
-class Record:
-    """One row of the ledger in the making; the fields not marked otherwise are `gateway.models.Usage`'s columns."""
-
-    request_id: str
-    source: str
-    mode: Mode
-    principal: str
-    user_id: int | None
-    key_id: str
-    model: str = ""
-    route: str = ""
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
-    at: datetime = field(default_factory=lambda: datetime.now(UTC))
-    connection_id: uuid.UUID | None = None
-    connection: str = ""
-    model_id: uuid.UUID | None = None
-    upstream_model: str = ""
-    stream: bool = False
-    state: str = UsageRow.State.OK
-    status: int = 200
-    error_code: str = ""
-    finish_reason: str = ""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    cached_tokens: int = 0
-    cache_write_tokens: int = 0
-    reasoning_tokens: int = 0
-    images: int = 0
-    search_units: int = 0
-    estimated: bool = False
-    suspect: bool = False
-    cost: int | None = None
-    price_source: str = ""
-    first_token_ms: int | None = None
-    total_ms: int = 0
-    usage: Usage = field(default=Usage(), metadata={"column": False})
-    """What `take_usage` was told, for the price."""
-    attempts: list[Tried] = field(default_factory=list, metadata={"column": False})
-    """Rows of their own, if the call failed or took more than one."""
-    adjusted: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, principal: Principal, mode: Mode, source: str, request_id: str) -> "Record":
-        return cls(request_id, source, mode, principal.label, principal.user_id, principal.key_id)
-
-    def take_usage(self, usage: Usage) -> None:
-        self.prompt_tokens, self.completion_tokens = usage.prompt_tokens, usage.completion_tokens
-        self.cached_tokens, self.cache_write_tokens = usage.cached_tokens, usage.cache_write_tokens
-        self.reasoning_tokens, self.images = usage.reasoning_tokens, usage.images
-        self.search_units, self.usage = usage.search_units, usage
-        self.estimated, self.suspect = usage.estimated, usage.suspect
-
-    def fail(self, problem: Problem) -> None:
-        self.state, self.status, self.error_code = UsageRow.State.ERROR, problem.status, problem.code
-
-    def price(self, provider: Provider, target: Target, own: Sequence[OwnPrice] = ()) -> None:
-        """`own`: what admins set for the model. The price that held when the call began counts."""
-        cost = self.cost_of(self.usage, provider, target, own)
-        self.cost, self.price_source = cost.nano, cost.source
-
-    def cost_of(self, usage: Usage, provider: Provider, target: Target, own: Sequence[OwnPrice] = ()) -> prices.Cost:
-        held = own_in_force(own, self.at.timestamp()) if own else None
-        return prices.cost(provider.priced_as(target), provider.price_provider, usage, held)
-
-    def add_attempts(self, tried: list[Tried]) -> None:
-        """What all attempts used and cost is what the call did; those not known to be billed add nothing."""
-        self.attempts = tried
-        spent = [one for one in tried[:-1] if one.usage is not None]
-        if not spent:
-            return
-        if tried[-1].usage is not None:
-            spent.append(tried[-1])
-        self.take_usage(reduce(add, [one.usage for one in spent if one.usage is not None]))
-        costs = [one.cost for one in spent]
-        self.cost = None if None in costs else sum(cost or 0 for cost in costs)
-
-
-COLUMNS = [column.name for column in fields(Record) if column.metadata.get("column", True)]
-TEXTS = [
-    (COLUMNS.index(column.name), column.max_length or 0)
-    for column in UsageRow._meta.fields
-    if isinstance(column, CharField)
-]
-"""Places of the text columns, and the most characters each takes."""
-INSERT = "INSERT INTO {table} ({columns}) VALUES ({places})".format(  # noqa: S608 - names of our own columns only
-    table=UsageRow._meta.db_table,
-    columns=", ".join(f'"{column}"' for column in COLUMNS),
-    places=", ".join(["%s"] * len(COLUMNS)),
-)
-
-
-def _values(record: Record) -> list[Any]:
-    """The record's columns as the database at hand takes them."""
-    values = [getattr(record, column) for column in COLUMNS]
-    for place, length in TEXTS:
-        values[place] = _storable(values[place], length)
-    values[-1] = json.dumps(record.adjusted)
-    if connection.vendor == "sqlite":
-        return [_for_sqlite(value) for value in values]
-    return values
+T = TypeVar("T")
 
 
 def _attempts(record: Record) -> Iterator[Attempt]:
@@ -164,65 +41,91 @@ def _attempts(record: Record) -> Iterator[Attempt]:
         columns = {column.name: getattr(one, column.name) for column in fields(Tried) if column.name != "usage"}
         told = one.usage or Usage()
         tokens = {"prompt_tokens": told.prompt_tokens, "completion_tokens": told.completion_tokens}
-        yield Attempt(usage_id=record.id, **columns, **tokens)
-
-
-def _storable(value: str, length: int) -> str:
-    """Names and reasons are whatever callers and providers say: without what no database takes, and cut to fit."""
-    if "\0" in value or not value.isascii():
-        value = value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
-    return value[:length]
-
-
-def _for_sqlite(value: Any) -> Any:
-    if isinstance(value, uuid.UUID):
-        return value.hex
-    return value.replace(tzinfo=None).isoformat(" ") if isinstance(value, datetime) else value
+        yield Attempt(usage_id=record.id, at=record.at, **columns, **tokens)
 
 
 def commit(records: list[Record]) -> None:
-    """Write the rows in one transaction (blocking)."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            with transaction.atomic(), connection.cursor() as cursor:
-                cursor.executemany(INSERT, [_values(record) for record in records])
-                if attempts := [row for record in records for row in _attempts(record)]:
-                    Attempt.objects.bulk_create(attempts)
-                keys.note_use(record.key_id for record in records)
-            return
-        except AWAY:
-            connection.close()
-            if attempt == ATTEMPTS:
-                raise
-            time.sleep(PAUSE)
+    """Write the rows and what hangs on them in one transaction (blocking). What is there already stays as it is."""
+    try:
+        before = adding.late_before()
+        late = [record.at for record in records if record.at < before]
+        with transaction.atomic() if late or any(map(_has_more, records)) else nullcontext():
+            _book(rows.insert(records))
+            if late:  # also of rows that are there already: a line that hung may have written them unmarked
+                adding.mark_stale(late)
+    except AWAY:
+        connection.close()
+        raise
+
+
+def commit_each(records: list[Record]) -> list[Record]:
+    """Commit together what can be. Returns the rows that the database never takes: they must not fail the others."""
+    try:
+        commit(records)
+    except AWAY:
+        raise
+    except Exception:
+        if len(records) == 1:
+            logger.exception("A usage row cannot be written")
+            return records
+        return [refused for record in records for refused in commit_each([record])]
+    return []
+
+
+def _has_more(record: Record) -> bool:
+    """Whether it takes more than one statement."""
+    return bool(record.attempts or record.budgets or record.once)
+
+
+def _book(fresh: list[Record]) -> None:
+    """Write down what hangs on rows that were not there yet; `commit` opens a transaction for it."""
+    if attempts := [row for record in fresh for row in _attempts(record)]:
+        Attempt.objects.bulk_create(attempts)
+    booking.book(fresh)
 
 
 Waiting = tuple[Record, asyncio.Future[None]]
 
 
 class Meter:
-    """The writer of one event loop. `write` returns when the row is committed."""
+    """The writer of one event loop. `write` returns when the row is safe: committed, or in the journal."""
 
     def __init__(self) -> None:
+        self._folder = journal_folder()
+        self._journal = Journal(self._folder)
+        self._refused: list[Record] = []
+        """The row that the database did not take when it was last asked; it is back when it takes it."""
         self._waiting: list[Waiting] = []
         self._last: asyncio.Future[None] | None = None
         self._stirred = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "meter")
-        self._writer: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def away(self) -> bool:
+        """Whether rows go to the journal at the moment."""
+        return bool(self._refused)
+
+    def check(self) -> None:
+        """Raises Problem while calls shall not be made because the ledger is away."""
+        if self._refused and settings.LEDGER_AWAY == "refuse":
+            raise _cannot_be_written()
 
     async def start(self) -> None:
-        self._writer = asyncio.create_task(self._write_groups())
+        self._tasks = [asyncio.create_task(self._write_groups()), asyncio.create_task(self._empty_journals())]
 
     async def close(self) -> None:
         """Commit what waits, then stop."""
         await self.written()
-        if self._writer:
-            self._writer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._thread.submit(lambda: connection.close())  # the connection of that thread
         self._thread.shutdown(wait=True)
+        self._journal.close()
 
     def write(self, record: Record) -> asyncio.Future[None]:
-        """Done when the row is committed. Awaiting it raises Problem when the ledger cannot be written."""
+        """Done when the row is safe. Awaiting it raises Problem when it can be written nowhere."""
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((record, done))
         self._last = done
@@ -230,7 +133,7 @@ class Meter:
         return done
 
     async def written(self) -> None:
-        """Wait until every row handed over so far is committed, or was given up."""
+        """Wait until every row handed over so far is safe, or was given up."""
         if self._last is not None:  # rows are written in their order
             await asyncio.wait({self._last})
 
@@ -242,21 +145,94 @@ class Meter:
             await self._write_group(group)
 
     async def _write_group(self, group: list[Waiting]) -> None:
-        """Commit and release. A row that cannot be written at all must fail neither its neighbours nor the writer."""
-        error: Problem | None = None
+        """Write and release."""
+        records = [record for record, _ in group]
+        lost = await self._committed(records)
+        if lost is None:
+            lost = await self._in_thread(self._write_down, records)
+        for record, done in group:
+            if done.done():
+                continue
+            if lost and record in lost:
+                done.set_exception(_cannot_be_written())
+            else:
+                done.set_result(None)
+        if used := keys.due({record.key_id for record in records}):
+            self._thread.submit(_note_use, used)
+
+    async def _committed(self, records: list[Record]) -> list[Record] | None:
+        """The rows that the database never takes; None: it is away."""
+        if self.away:
+            return None
+        committing = self._in_thread(commit_each, records)
+        await asyncio.wait({committing}, timeout=PATIENCE)
         try:
-            records = [record for record, _ in group]
-            await asyncio.get_running_loop().run_in_executor(self._thread, commit, records)
-        except Exception as failure:
-            if len(group) > 1 and not isinstance(failure, AWAY):
-                for one in group:
-                    await self._write_group([one])
-                return
-            logger.exception("%d usage rows could not be written", len(group))
-            error = Problem("overloaded", "The usage ledger cannot be written at the moment; try again.")
-        for _, done in group:
-            if not done.done():
-                done.set_exception(error) if error else done.set_result(None)
+            if committing.done():
+                return committing.result()
+            logger.error("The database is silent; usage rows go to the journal")
+            committing.add_done_callback(_hear)
+            self._leave_thread()
+        except AWAY:
+            logger.exception("The ledger is away; usage rows go to the journal")
+        self._refused = records[:1]
+        return None
+
+    def _in_thread(self, work: Callable[..., T], *arguments: Any) -> "asyncio.Future[T]":
+        return asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def _leave_thread(self) -> None:
+        """It hangs in the database's silence. Its rows may come through in the end: then they are there already."""
+        self._thread.shutdown(wait=False)
+        self._thread = ThreadPoolExecutor(1, "meter")
+
+    def _write_down(self, records: list[Record]) -> list[Record]:
+        """In the thread. Returns the rows that are safe nowhere."""
+        try:
+            self._journal.append(records)
+        except OSError:
+            logger.exception("%d usage rows could not be written", len(records))
+            return records
+        return []
+
+    async def _empty_journals(self) -> None:
+        """See whether the database is back, and book what waits for it, also what other processes left."""
+        while True:
+            try:
+                if self.away:
+                    await in_thread(commit_each, self._refused)
+                    await self._in_thread(self._return)
+                await in_thread(replay, self._folder, commit_each)
+            except AWAY:
+                pass
+            except Exception:
+                logger.exception("Journals could not be emptied; trying again")
+            await asyncio.sleep(LOOK_EVERY)
+
+    def _return(self) -> None:
+        """In the thread: the database is back, and the journal may be booked."""
+        self._refused = []
+        self._journal.close()
+
+
+def _hear(committing: "asyncio.Future[Any]") -> None:
+    """Nobody waits any more for what became of it."""
+    if not committing.cancelled():
+        committing.exception()
+
+
+def _cannot_be_written() -> Problem:
+    return Problem("overloaded", "The usage ledger cannot be written at the moment; try again.")
+
+
+def _note_use(public_ids: set[str]) -> None:
+    try:
+        keys.note_use(public_ids)
+    except AWAY:
+        connection.close()
+
+
+def journal_folder() -> Path:
+    return Path(settings.DATA_DIR / "journal")
 
 
 def write_check(made: MeteredCall) -> None:
@@ -267,10 +243,15 @@ def write_check(made: MeteredCall) -> None:
     if made.connection is not None:
         record.connection_id, record.connection = made.connection.pk, made.connection.name
     record.model_id = made.model.pk if made.model else None
-    record.upstream_model, record.finish_reason = made.upstream_model[:300], made.finish_reason
+    record.take_answer(made.finish_reason, made.upstream_model)
     record.total_ms = made.total_ms
     record.take_usage(made.usage)
     if made.error is not None:
         record.fail(Problem.of(made.error))
     record.price(made.provider, target, [made.model.own_price] if made.model and made.model.own_price else [])
-    commit([record])
+    try:
+        commit([record])
+    except AWAY:
+        journal = Journal(journal_folder())
+        journal.append([record])
+        journal.close()

@@ -8,7 +8,8 @@ from django.urls import reverse
 
 from connections.providers.calls import Mode
 from gateway import views
-from gateway.metering import Record, commit
+from gateway.ledger.record import Record
+from gateway.metering import commit
 from gateway.models import Usage
 
 pytestmark = pytest.mark.django_db
@@ -156,3 +157,45 @@ def test_the_export_has_the_filters_of_the_page(client, alice, calls):
 
     assert table(client.get(reverse("usage-export"), {"state": "ok"})) == []
     assert client.get(reverse("usage-export"), {"period": "1y"}).status_code == 400
+
+
+def totals(client, key, query=""):
+    return client.get(f"/api/usage/totals/{query}", HTTP_AUTHORIZATION=f"Bearer {key}")
+
+
+def test_the_api_adds_up_what_the_page_does(client, alice, bob, oscar, calls, key_for):
+    calls(alice, 2, cost=5, prompt_tokens=3)
+    calls(bob, 1, state="error")
+    figures = {"calls": 2, "failed": 0, "prompt_tokens": 6, "completion_tokens": None, "images": 0, "search_units": 0}
+    figures |= {"cost": 10, "unpriced": 0}
+
+    own = totals(client, key_for(alice), "?by=principal").json()
+    all_of_them = totals(client, key_for(oscar), "?by=principal").json()
+
+    assert own == {"totals": figures, "groups": [{"name": "alice", **figures}]}
+    assert [group["name"] for group in all_of_them["groups"]] == ["alice", "bob"]
+    assert (all_of_them["totals"]["calls"], all_of_them["totals"]["failed"]) == (3, 1)
+
+
+def test_the_api_adds_up_the_time_asked_for(client, alice, calls, key_for):
+    calls(alice)
+    key = key_for(alice)
+
+    assert totals(client, key, "?since=2999-01-01T00:00:00Z").json()["totals"]["calls"] == 0
+    assert totals(client, key, "?since=2020-01-01&until=2999-01-01T00:00:00Z").json()["totals"]["calls"] == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("by=password", "by"),
+        ("since=x", "since"),
+        ("until=", "until"),
+        ("days=3", "days"),
+        ("since=0000-00-00", "since"),
+    ],
+)
+def test_a_bad_question_about_totals_is_refused(client, alice, key_for, query, param):
+    refused = totals(client, key_for(alice), f"?{query}")
+
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, param)

@@ -1,0 +1,1 @@
+"""Calls as they are written down, kept and added up."""
