@@ -1,5 +1,7 @@
 """Limits on pages of other subjects."""
 
+from collections.abc import Iterable
+
 from django import template
 
 from access.models import User
@@ -10,6 +12,6 @@ register = template.Library()
 
 
 @register.simple_tag
-def limits_on(model: Model, user: User) -> list[Shown]:
-    """What this user's calls to this model have to pass."""
-    return applying(user.principal, [model], filled=False)
+def limits_on(models: Iterable[Model], user: User) -> list[Shown]:
+    """What this user's calls to these models have to pass."""
+    return applying(user.principal, models, filled=False)
