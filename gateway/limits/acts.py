@@ -8,7 +8,7 @@ from django.db.models import Model as Row
 
 from access import audit
 from access.models import User
-from gateway.limits import subjects
+from gateway import subjects
 from gateway.models import PERIODS, Limit
 
 MAX_AMOUNT = 10**12
@@ -65,14 +65,7 @@ def amount_problem(amount: int) -> str:
 
 def _check(row: Limit) -> str:
     """The subject as it is stored. Raises ValidationError."""
-    problems: dict[str, list[str]] = {}
-    subject: str | None = ""
-    if row.scope not in Limit.Scope:
-        problems["scope"] = ["There is no such scope."]
-    elif (row.scope in subjects.SORTS) != bool(row.subject):
-        problems["subject"] = ["Leave this empty." if row.subject else "Say whom or what the limit is about."]
-    elif row.subject and (subject := subjects.stored(row.scope, row.subject)) is None:
-        problems["subject"] = [f"There is no such {subjects.SORTS[row.scope].label}."]
+    subject, problems = subjects.checked(row)
     if row.what not in Limit.What:
         problems["what"] = ["There is no such kind of limit."]
     elif row.what == Limit.What.PARALLEL and row.seconds:

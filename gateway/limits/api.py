@@ -18,12 +18,12 @@ from connections.models import Model
 from gateway.limits import acts
 from gateway.limits.filters import LimitFilter
 from gateway.limits.shown import Shown, applying, listed
-from gateway.models import PERIODS, Limit
+from gateway.models import PERIODS, Extent, Limit
 
 
 class LimitSerializer(StrictSerializer):
     id = serializers.IntegerField(read_only=True)
-    scope = serializers.ChoiceField(choices=Limit.Scope.choices)
+    scope = serializers.ChoiceField(choices=Extent.choices)
     subject = serializers.CharField(
         default="",
         allow_blank=True,

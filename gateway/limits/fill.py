@@ -8,7 +8,7 @@ import redis
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from gateway.limits.counters import PATIENCE, keys
+from gateway.limits.counters import PATIENCE
 from gateway.limits.rules import Rule
 
 Fill = int | None
@@ -32,11 +32,11 @@ def taken(rules: Sequence[Rule]) -> list[Fill]:
 
 def _read(client: "redis.Redis", rules: Sequence[Rule], now: int) -> list[Any]:
     with client.pipeline(transaction=False) as line:
-        for rule, key in zip(rules, keys(rules), strict=True):
+        for rule in rules:
             if rule.what == "parallel":
-                line.zcount(key, f"({now}", "+inf")
+                line.zcount(rule.name, f"({now}", "+inf")
             else:
-                line.get(key)
+                line.get(rule.name)
         found: list[Any] = line.execute()
         return found
 

@@ -3,16 +3,17 @@
 import django_filters
 from django.db.models import QuerySet
 
-from gateway.limits.subjects import matching
-from gateway.models import Limit
+from access.filters import Flag
+from gateway.models import Extent, Limit
+from gateway.subjects import matching
 
 
 class LimitFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="named", label="Filter limits", max_length=100)
-    scope = django_filters.ChoiceFilter(choices=Limit.Scope, empty_label="Whomever")
+    scope = django_filters.ChoiceFilter(choices=Extent, empty_label="Whomever")
     subject = django_filters.CharFilter(max_length=300)
     what = django_filters.ChoiceFilter(choices=Limit.What, empty_label="Whatever is counted")
-    enabled = django_filters.BooleanFilter()
+    enabled = Flag()
 
     class Meta:
         model = Limit

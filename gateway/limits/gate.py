@@ -1,8 +1,7 @@
 """Every call passes here: one look at the counters before it is made, one more when it has ended."""
 
-import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,13 @@ from django.conf import settings
 from django.utils import timezone
 
 from gateway.envelope import Problem
+from gateway.ledger.record import Record
 from gateway.limits.counters import Counters, Local, Refused, Shared, Taken
 from gateway.limits.rules import Rule
-from gateway.metering import Record
 from gateway.models import pace
 
 if TYPE_CHECKING:
-    from gateway.pipeline import Accepted
+    from gateway.accepted import Accepted
     from gateway.snapshot import Snapshot
 
 TOLD = ("requests", "tokens")
@@ -27,14 +26,11 @@ class LimitGate:
     def __init__(self) -> None:
         shared = Shared(settings.REDIS_URL) if settings.REDIS_URL else None
         self.counters = Counters(shared, Local(settings.WEB_WORKERS))
-        self._settling: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Nothing is held before the first call."""
 
     async def close(self) -> None:
-        if self._settling:
-            await asyncio.wait(self._settling)
         await self.counters.close()
 
     async def admit(self, accepted: "Accepted", snapshot: "Snapshot") -> "Admitted | None":
@@ -48,20 +44,14 @@ class LimitGate:
             taken = await self.counters.take(rules, [expected if rule.what == "tokens" else 1 for rule in rules])
         except Refused as refused:
             raise _refusal(refused) from None
-        return Admitted(self, taken)
-
-    def settle(self, taken: Taken, costs: Sequence[int]) -> None:
-        """In the background: the answer does not wait for it."""
-        task = asyncio.get_running_loop().create_task(self.counters.settle(taken, costs))
-        self._settling.add(task)
-        task.add_done_callback(self._settling.discard)
+        return Admitted(self.counters, taken)
 
 
 class Admitted:
     """What one call took. Tokens are corrected to what it used, its place among the parallel ones is given back."""
 
-    def __init__(self, gate: LimitGate, taken: Taken) -> None:
-        self._gate, self._taken = gate, taken
+    def __init__(self, counters: Counters, taken: Taken) -> None:
+        self._counters, self._taken = counters, taken
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -84,7 +74,7 @@ class Admitted:
         used = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
         costs = [_used(rule, before, used) for rule, before in zip(self._taken.rules, self._taken.costs, strict=True)]
         if any(rule.what == "parallel" for rule in self._taken.rules) or costs != list(self._taken.costs):
-            self._gate.settle(self._taken, costs)
+            self._counters.settle(self._taken, costs)
 
 
 def _used(rule: Rule, before: int, tokens: int) -> int:

@@ -1,10 +1,10 @@
 """Which limits a call has to pass. Rows of the database become these once, when the snapshot is built."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from access.principal import Principal
 from gateway.models import Limit
+from gateway.scopes import WHOSE, Placed, places
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +12,7 @@ class Rule:
     """One limit for one subject, as the limiter counts it."""
 
     name: str
-    """Key of its counter."""
+    """Key of its counter, in Valkey too."""
     what: str
     """requests, tokens or parallel"""
     amount: int
@@ -36,49 +36,17 @@ class LimitEntry:
         return cls(row.pk, row.scope, row.subject, row.what, row.amount, row.seconds)
 
 
-class Rules:
-    """All limits, found by what a call is about: a handful of look-ups, however many there are."""
+class Rules(Placed[LimitEntry, Rule]):
+    """All limits of one snapshot."""
 
-    def __init__(self, entries: Iterable[LimitEntry] = ()) -> None:
-        self._entries: dict[tuple[str, str], list[LimitEntry]] = {}
-        for entry in entries:
-            self._entries.setdefault((entry.scope, entry.subject), []).append(entry)
-
-    def __bool__(self) -> bool:
-        return bool(self._entries)
+    def rule(self, entry: LimitEntry, counted: str) -> Rule:
+        return rule_of(entry, counted)
 
     def of(self, principal: Principal, model: str, connection: str) -> list[Rule]:
-        found = []
-        for scope, subject, counted in places(principal, model, connection):
-            for entry in self._entries.get((scope, subject), ()):
-                found.append(rule_of(entry, counted))
-        return found
-
-
-def places(principal: Principal, model: str, connection: str) -> list[tuple[str, str, str]]:
-    """Where limits may stand: scope, subject, and whose counter it is ("" for the limit's own)."""
-    scope = Limit.Scope
-    places = [(scope.ALL, "", ""), (scope.MODEL, model, ""), (scope.CONNECTION, connection, "")]
-    if principal.user_id is not None:
-        user = str(principal.user_id)
-        places += [(scope.USER, user, ""), (scope.EACH_USER, "", user)]
-        places += [(scope.GROUP, str(group), "") for group in principal.group_ids]
-    if principal.key_id:
-        places += [(scope.KEY, principal.key_id, ""), (scope.EACH_KEY, "", principal.key_id)]
-    return [(str(one), subject, counted) for one, subject, counted in places]
+        """`principal`: as the snapshot has it."""
+        who = principal.user_id, principal.key_id, model
+        return self.remembered(who, lambda: places(principal, model, connection))
 
 
 def rule_of(entry: LimitEntry, counted: str) -> Rule:
-    return Rule(f"{entry.id}:{counted}", entry.what, entry.amount, entry.seconds, WHOSE[entry.scope])
-
-
-WHOSE: Mapping[str, str] = {
-    Limit.Scope.ALL: "everybody together",
-    Limit.Scope.KEY: "this API key",
-    Limit.Scope.EACH_KEY: "this API key",
-    Limit.Scope.USER: "this user",
-    Limit.Scope.EACH_USER: "this user",
-    Limit.Scope.GROUP: "a group of this user",
-    Limit.Scope.MODEL: "this model",
-    Limit.Scope.CONNECTION: "this model's connection",
-}
+    return Rule(f"limit:{entry.what}:{entry.id}:{counted}", entry.what, entry.amount, entry.seconds, WHOSE[entry.scope])

@@ -5,17 +5,19 @@ from dataclasses import dataclass
 
 from access.principal import Principal
 from connections.models import Model
-from gateway.limits import fill, subjects
-from gateway.limits.rules import LimitEntry, places, rule_of
-from gateway.limits.subjects import Subject
-from gateway.models import Limit
+from gateway import subjects
+from gateway.limits import fill
+from gateway.limits.rules import LimitEntry, rule_of
+from gateway.models import Extent, Limit
+from gateway.scopes import places
+from gateway.subjects import Subject
 
 WHOSE_OWN: Mapping[str, str] = {
-    Limit.Scope.ALL: "everybody together",
-    Limit.Scope.USER: "you",
-    Limit.Scope.EACH_USER: "you",
-    Limit.Scope.KEY: "this key",
-    Limit.Scope.EACH_KEY: "this key",
+    Extent.ALL: "everybody together",
+    Extent.USER: "you",
+    Extent.EACH_USER: "you",
+    Extent.KEY: "this key",
+    Extent.EACH_KEY: "this key",
 }
 
 

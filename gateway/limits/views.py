@@ -13,7 +13,9 @@ from access.permissions import requires
 from access.requests import PageRequest, posted, takes_form
 from access.roles import Permission
 from connections.models import Model
-from gateway.limits import acts, shown, subjects
+from gateway import subjects
+from gateway.budgets import shown as budgets
+from gateway.limits import acts, shown
 from gateway.limits.filters import LimitFilter
 from gateway.limits.forms import AmountForm, LimitForm
 from gateway.models import Limit
@@ -79,12 +81,17 @@ def limit_remove(request: PageRequest, pk: int) -> HttpResponse:
 @requires()
 @require_safe
 def my_limits(request: PageRequest) -> HttpResponse:
-    """What one's own calls have to pass; with `?key=`, those made with that key."""
+    """What one's own calls have to pass and are paid from; with `?key=`, those made with that key."""
     principal = request.user.principal
     key = None
     if public_id := request.GET.get("key", ""):
         key = get_object_or_404(ApiKey.objects.visible_to(request.user).select_related("owner"), public_id=public_id)
         principal = narrowed(key.owner.principal, key)
     usable = Model.objects.usable_by(principal)
-    context = {"limits": shown.applying(principal, usable), "key": key, "usable": usable.exists()}
+    context = {
+        "limits": shown.applying(principal, usable),
+        "budgets": budgets.applying(principal, usable),
+        "key": key,
+        "usable": usable.exists(),
+    }
     return render(request, "gateway/my_limits.html", context)

@@ -106,7 +106,7 @@ def test_the_subjects_follow_the_scope(admin, alice, analysts, connect):
 
 
 def test_too_many_for_a_list_are_typed(admin, alice, monkeypatch):
-    monkeypatch.setattr("gateway.limits.subjects.MOST", 0)
+    monkeypatch.setattr("gateway.subjects.MOST", 0)
 
     assert 'list="subjects"' in admin.get(NEW, {"scope": "user"}).content.decode()
     assert add(admin, scope="user", subject="alice").status_code == 302
