@@ -20,7 +20,7 @@ from access.requests import KeyRequest
 from access.roles import Permission, Scope
 from access.strict import StrictSerializer
 from connections.providers.calls import Mode
-from gateway.explain import explain
+from gateway.explain.steps import explain
 from gateway.pipeline import engine
 
 
@@ -42,15 +42,20 @@ class Explain(APIView):
         given.is_valid(raise_exception=True)
         asked: dict[str, Any] = given.validated_data
         principal = await sync_to_async(_principal)(request, asked)
-        found = explain(await engine(), principal, Mode(asked["mode"]), json.dumps(asked["body"]).encode())
+        body = json.dumps(asked["body"]).encode()
+        found = await explain(await engine(), principal, Mode(asked["mode"]), body, whole=_sees_all(request))
         return Response(found)
+
+
+def _sees_all(request: KeyRequest) -> bool:
+    return request.user.may(Permission.MANAGE_ACCESS) and Scope.MANAGE in request.auth.scopes
 
 
 def _principal(request: KeyRequest, asked: dict[str, Any]) -> Principal:
     """On whose behalf. Raises PermissionDenied and ValidationError."""
     if "user" not in asked and "key" not in asked:
         return request.auth
-    if not request.user.may(Permission.MANAGE_ACCESS) or Scope.MANAGE not in request.auth.scopes:
+    if not _sees_all(request):
         raise PermissionDenied("Only who manages access may ask about others.")
     if "key" in asked:
         key = ApiKey.objects.live().select_related("owner").filter(public_id=asked["key"]).first()

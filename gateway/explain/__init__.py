@@ -1,0 +1,1 @@
+"""What would become of a call, told without making it."""
