@@ -1,13 +1,14 @@
 """How `/api` knows its callers: API keys only, never cookies."""
 
 from dataclasses import replace
+from typing import Any, Protocol
 
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import AuthenticationFailed, ParseError
 from rest_framework.request import Request
 
 from access import keys
-from access.models import ApiKey, User
+from access.models import User
 from access.principal import Principal
 
 
@@ -28,7 +29,15 @@ def presented(headers: list[tuple[str, str]]) -> str | None:
     return found.pop() if found else None
 
 
-def narrowed(owner: Principal, key: ApiKey) -> Principal:
+class KeyColumns(Protocol):
+    """A key, or a row with these columns of it."""
+
+    public_id: str
+    scopes: Any
+    allowed_models: Any
+
+
+def narrowed(owner: Principal, key: KeyColumns) -> Principal:
     """The owner's rights, cut down to the key's."""
     return replace(
         owner,
@@ -50,7 +59,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         row = keys.find(key)
         if row is None:
             raise AuthenticationFailed("This API key is not valid here.")
-        keys.note_use([row.public_id])
+        keys.note_use(keys.due({row.public_id}))
         return row.owner, narrowed(row.owner.principal, row)
 
     def authenticate_header(self, request: Request) -> str:

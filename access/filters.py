@@ -1,17 +1,36 @@
 """The fixed sets of filters that pages and API offer; nothing else in a query reaches the database."""
 
+from typing import Any
+
 import django_filters
 from django.db.models import Q, QuerySet
-from django.forms import DateTimeInput
+from django.forms import DateTimeInput, IntegerField
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
 
 from access.models import ApiKey, AuditEvent, User
 from access.roles import Role
 
 
+@extend_schema_field(OpenApiTypes.BOOL)
+class Flag(django_filters.TypedChoiceFilter):
+    """True or false; a boolean filter by itself takes everything else for neither."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        choices = [("true", "yes"), ("false", "no")]
+        super().__init__(*arguments, choices=choices, coerce="true".__eq__, **options)
+
+
+class Whole(django_filters.NumberFilter):
+    """A number without a fraction."""
+
+    field_class = IntegerField
+
+
 class UserFilter(django_filters.FilterSet):
     q = django_filters.CharFilter(method="named", label="Filter users")
     role = django_filters.ChoiceFilter(choices=Role)
-    is_active = django_filters.BooleanFilter()
+    is_active = Flag()
 
     class Meta:
         model = User

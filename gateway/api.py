@@ -17,6 +17,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import generics, serializers
 from rest_framework.response import Response
 
+from access.filters import Whole
 from access.permissions import Allows
 from access.requests import KeyRequest
 from access.roles import Permission, Scope
@@ -172,6 +173,7 @@ class UsageSerializer(serializers.ModelSerializer[Usage]):
 
 
 class UsageFilter(django_filters.FilterSet):
+    user_id = Whole()
     since = django_filters.IsoDateTimeFilter("at", "gte")
     until = django_filters.IsoDateTimeFilter("at", "lt")
 

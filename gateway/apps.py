@@ -11,11 +11,15 @@ class GatewayConfig(AppConfig):
         from access import departures  # noqa: PLC0415 - models exist only from here on
         from connections import figures, health  # noqa: PLC0415 - models exist only from here on
         from gateway import metering  # noqa: PLC0415 - likewise
+        from gateway.budgets import acts as budgets  # noqa: PLC0415 - likewise
+        from gateway.budgets.reconcile import check_reserved, check_spent  # noqa: PLC0415 - likewise
         from gateway.figures import Ledger  # noqa: PLC0415 - likewise
-        from gateway.limits import acts  # noqa: PLC0415 - likewise
+        from gateway.ledger import reconcile  # noqa: PLC0415 - likewise
+        from gateway.limits import acts as limits  # noqa: PLC0415 - likewise
         from gateway.routes.reach import explain  # noqa: PLC0415 - likewise
 
         reach.explainers.append(explain)
         health.meters.append(metering.write_check)
         figures.register(Ledger())
-        departures.followers.append(acts.remove_limits_of)
+        reconcile.checks += [check_spent, check_reserved]
+        departures.followers += [limits.remove_limits_of, budgets.remove_budgets_of]

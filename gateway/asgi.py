@@ -4,17 +4,22 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeVar
 
 from access import keys
 from access.authentication import presented
 from access.principal import Principal
 from access.roles import Scope
+from connections.interrupting import Interrupted, Interruptible
 from connections.providers.calls import Mode
-from gateway import envelope
+from gateway import admission, envelope, idempotency
+from gateway.accepted import Accepted, Prompt
 from gateway.envelope import Problem
-from gateway.pipeline import Accepted, Engine, Prompt, Stream, engine
+from gateway.pipeline import Engine, engine
+from gateway.streaming import Stream
 
+T = TypeVar("T")
 RequestScope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -28,9 +33,12 @@ MODES = {
 }
 MODELS = "/v1/models"
 HEARTBEAT_SECONDS = 15.0
+MAX_WRITE = 128 * 2**10
+"""Bytes of a stream that are written at once: a slow client lets more of them wait with the provider."""
 MAX_ADJUSTED = 4_000
 """Characters of `x-mesh-adjusted`; the usage row has them all."""
 JSON = (b"content-type", b"application/json")
+KINDS_OF_JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
 STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
@@ -39,22 +47,45 @@ STREAM_HEADERS = [
 logger = logging.getLogger(__name__)
 
 
+LEAVING = "llmmesh.leaving"
+"""The scope's extension that holds a `Leaving`."""
+
+
+class Leaving:
+    """What the server is to do when a connection is lost."""
+
+    __slots__ = ("gone", "then")
+
+    def __init__(self) -> None:
+        self.gone = False
+        """Whether it is lost already."""
+        self.then: Callable[[], None] | None = None
+
+
 class ClientLeft(Exception):
     """Nobody is there to answer."""
 
 
 async def application(scope: RequestScope, receive: Receive, send: Send) -> None:
     """Serve one request of `/v1`. Whatever goes wrong leaves in the error contract's shape."""
-    exchange = Exchange(scope, receive, send)
+    exchange, door, task = Exchange(scope, receive, send), admission.calls, asyncio.current_task()
+    if len(door.inside) >= door.room:
+        await exchange.refuse(door.refusal)
+        return
+    door.inside.add(task)
     try:
         await exchange.serve()
     except Problem as problem:
         await exchange.refuse(problem)
     except ClientLeft:
         pass
+    except asyncio.CancelledError:  # the server's end, for which this call has taken too long
+        await exchange.refuse(admission.STOPPING)
     except Exception:
         logger.exception("Request %s failed inside", exchange.request_id)
         await exchange.refuse(Problem("internal_error", "Something went wrong inside; the request id tells where."))
+    finally:
+        door.inside.discard(task)
 
 
 class Exchange:
@@ -66,37 +97,48 @@ class Exchange:
         self.started = False
         self.accepted: Accepted | None = None
         """Once it is on its way to a model."""
+        self.keys: list[tuple[str, str]] = []
+        self.names: list[bytes] = []
+        """What the caller calls this request; see `gateway.idempotency`."""
+        self.kind = self.encoding = b""
+        """Of the body's content."""
+        self.length = 0
 
     async def serve(self) -> None:
         path, method = self.scope["path"], self.scope["method"]
+        mode = MODES.get(path)
         one_model = path.startswith(f"{MODELS}/") and path != f"{MODELS}/"
-        if path not in MODES and path != MODELS and not one_model:
+        if mode is None and path != MODELS and not one_model:
             raise Problem("not_found", "There is no such address under /v1.")
-        if method != ("POST" if path in MODES else "GET"):
-            raise Problem("method_not_allowed", f"This address does not take {method[:20]}.")
-        self._check_head()
+        if method != (allowed := "GET" if mode is None else "POST"):
+            raise Problem.wrong_method(method, allowed)
+        self._read_head()
         running = await engine()
         principal = self._principal(running)
-        if path in MODES:
-            await self._generate(running, principal, MODES[path])
+        if mode is not None:
+            await self._generate(running, principal, mode)
         else:
             await self._list_models(running, principal, path.removeprefix(MODELS).removeprefix("/"))
 
     # --- what came in
 
-    def _check_head(self) -> None:
-        headers = self.scope["headers"]
-        size = sum(len(name) + len(value) for name, value in headers)
-        if len(headers) > envelope.MAX_HEADERS or size > envelope.MAX_HEADER_BYTES:
-            raise Problem("invalid_value", "The request has too many or too large headers.")
-        if len(self.scope.get("raw_path") or b"") + len(self.scope["query_string"]) > envelope.MAX_TARGET:
-            raise Problem("invalid_value", "The address is too long.")
+    def _read_head(self) -> None:
+        """Whatever of the headers counts, in one go."""
+        for name, value in self.scope["headers"]:
+            if name == b"authorization" or name == b"x-api-key":
+                self.keys.append((name.decode(), value.decode("latin-1")))
+            elif name == b"content-type":
+                self.kind = value
+            elif name == b"content-encoding":
+                self.encoding = value
+            elif name == b"content-length":
+                self.length = int(value) if value.isdigit() else 0
+            elif name == idempotency.NAME:
+                self.names.append(value)
 
     def _principal(self, running: Engine) -> Principal:
-        names = {b"authorization", b"x-api-key"}
-        given = [(name.decode(), value.decode("latin-1")) for name, value in self.scope["headers"] if name in names]
         try:
-            key = presented(given)
+            key = presented(self.keys)
         except ValueError as error:
             raise Problem("invalid_value", str(error)) from error
         entry = running.snapshot.keys.get(keys.digest(key)) if key else None
@@ -107,32 +149,12 @@ class Exchange:
         return entry.principal
 
     async def _body(self) -> bytes:
-        kind, encoding, length = self._content()
-        if kind not in {"application/json", "application/json; charset=utf-8", "application/json;charset=utf-8"}:
+        if self.kind not in KINDS_OF_JSON and self.kind.strip().lower() not in KINDS_OF_JSON:
             raise Problem("unsupported_encoding", "Send the body as 'Content-Type: application/json' in UTF-8.")
-        if encoding not in {"", "identity"}:
+        if self.encoding.strip().lower() not in {b"", b"identity"}:
             raise Problem("unsupported_encoding", "Send the body without Content-Encoding.")
-        if length > envelope.MAX_BODY:
+        if self.length > envelope.MAX_BODY:
             raise Problem("body_too_large", f"The body is larger than {envelope.MAX_BODY} bytes.")
-        try:
-            async with asyncio.timeout(envelope.BODY_SECONDS):
-                return await self._read()
-        except TimeoutError as error:
-            raise Problem("request_timeout", f"The body did not arrive within {envelope.BODY_SECONDS:g} s.") from error
-
-    def _content(self) -> tuple[str, str, int]:
-        kind = encoding = length = b""
-        for name, value in self.scope["headers"]:
-            if name == b"content-type":
-                kind = value
-            elif name == b"content-encoding":
-                encoding = value
-            elif name == b"content-length":
-                length = value
-        size = int(length) if length.isdigit() else 0
-        return kind.decode("latin-1").strip().lower(), encoding.decode("latin-1").strip().lower(), size
-
-    async def _read(self) -> bytes:
         parts, size = [], 0
         while True:
             message = await self.receive()
@@ -143,12 +165,22 @@ class Exchange:
             if size > envelope.MAX_BODY:
                 raise Problem("body_too_large", f"The body is larger than {envelope.MAX_BODY} bytes.")
             if not message.get("more_body"):
-                return b"".join(parts)
+                return b"".join(parts) if len(parts) > 1 else parts[0]
 
     # --- what goes out
 
     async def _generate(self, running: Engine, principal: Principal, mode: Mode) -> None:
         prompt = Prompt(principal, mode, await self._body(), "v1", self.request_id)
+        if not self.names:
+            await self._ask(running, prompt)
+            return
+        key = idempotency.checked(self.names)
+        async with idempotency.once(key, self.scope["path"], prompt, self.send) as send:
+            if send is not None:
+                self.send = send
+                await self._ask(running, prompt)
+
+    async def _ask(self, running: Engine, prompt: Prompt) -> None:
         accepted = self.accepted = await running.accept(prompt)
         if accepted.call.stream:
             await self._until_client_leaves(self._stream(running.open(accepted)))
@@ -158,24 +190,19 @@ class Exchange:
         await self._start(200, told, answered.adjusted)
         await self.send({"type": "http.response.body", "body": answered.body})
 
-    async def _until_client_leaves(self, work: Any) -> Any:
-        """Await `work`; cancel it, and so the upstream call, as soon as the client has gone."""
-        task = asyncio.ensure_future(work)
-        watch = asyncio.create_task(self._cancel_when_left(task))
+    async def _until_client_leaves(self, work: Awaitable[T]) -> T:
+        """Await `work`; it is cancelled, and so is the upstream call, as soon as the client has gone."""
+        leaving = self.scope["extensions"][LEAVING]
         try:
-            return await task
-        except asyncio.CancelledError:
-            if watch.done() and not watch.cancelled():
-                raise ClientLeft from None
-            task.cancel()
-            raise
+            with Interruptible() as answering:
+                leaving.then = answering.interrupt
+                if leaving.gone:  # while the call was let in
+                    answering.interrupt()
+                return await work
+        except Interrupted:
+            raise ClientLeft from None
         finally:
-            watch.cancel()
-
-    async def _cancel_when_left(self, task: "asyncio.Future[Any]") -> None:
-        while (await self.receive())["type"] != "http.disconnect":
-            pass
-        task.cancel()
+            leaving.then = None
 
     async def _stream(self, stream: Stream) -> None:
         async with stream:
@@ -208,13 +235,16 @@ class Exchange:
     async def _write(self, chunks: list[bytes]) -> None:
         if chunks:
             body = b"".join([b"data: %b\n\n" % chunk for chunk in chunks])
+            while len(body) > MAX_WRITE:
+                await self.send({"type": "http.response.body", "body": body[:MAX_WRITE], "more_body": True})
+                body = body[MAX_WRITE:]
             await self.send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def _beat(self, pause: float) -> None:
         """Comments between events, so that nobody on the way takes a thinking model for a dead line."""
         while True:
             await asyncio.sleep(pause)
-            await self.send({"type": "http.response.body", "body": b": keep-alive\n\n", "more_body": True})
+            await self.send({"type": "http.response.body", "body": envelope.HEARTBEAT, "more_body": True})
             pause = HEARTBEAT_SECONDS
 
     async def _list_models(self, running: Engine, principal: Principal, wanted: str) -> None:
@@ -259,8 +289,15 @@ class Exchange:
 
 def _as_header(text: str) -> bytes:
     """What a header can carry of a text."""
+    if text.isascii() and text.isprintable() and len(text) <= MAX_ADJUSTED:
+        return text.encode()
     return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_ADJUSTED].encode("ascii", "replace")
 
 
 def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(name.encode(), _as_header(value)) for name, value in headers.items()]
+    return [(_name(name), _as_header(value)) for name, value in headers.items()]
+
+
+@lru_cache(maxsize=256)
+def _name(name: str) -> bytes:
+    return name.encode()

@@ -24,6 +24,11 @@ class Assembly:
         for choice in found.get("choices") or []:
             self._add(choice)
 
+    @property
+    def complete(self) -> bool:
+        """Whether the usage was told: it comes last."""
+        return self._usage is not None
+
     def whole(self) -> JSON:
         choices = [self._choices[index] for index in sorted(self._choices)]
         usage = {"usage": self._usage} if self._usage else {}

@@ -124,14 +124,14 @@ class Content(msgspec.Struct):
 
 _content = msgspec.json.Decoder(Content)
 _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_text = msgspec.json.Decoder(str)
-_flag = msgspec.json.Decoder(bool)
-_options = msgspec.json.Decoder(StreamOptions)
+_text = msgspec.json.Decoder(str | None)
+_flag = msgspec.json.Decoder(bool | None)
+_options = msgspec.json.Decoder(StreamOptions | None)
 _any = msgspec.json.Decoder()
-_messages = msgspec.json.Decoder(list[Message])
-_prompt = msgspec.json.Decoder(str | list[str])
-_documents = msgspec.json.Decoder(list[str])
-_input = msgspec.json.Decoder(str | list[str | int | list[int]])
+_messages = msgspec.json.Decoder(list[Message] | None)
+_prompt = msgspec.json.Decoder(str | list[str] | None)
+_documents = msgspec.json.Decoder(list[str] | None)
+_input = msgspec.json.Decoder(str | list[str | int | list[int]] | None)
 
 
 def read(raw: bytes, mode: Mode) -> Body:
@@ -165,8 +165,6 @@ def refuse_unknown(fields: Iterable[str], mode: Mode, forwarded: Iterable[str]) 
 
 
 def _split(raw: bytes) -> dict[str, msgspec.Raw]:
-    if not raw.strip():
-        raise Problem("invalid_json", "The body is empty; send a JSON object.")
     try:
         if not raw.isascii():
             raw.decode()
@@ -176,6 +174,8 @@ def _split(raw: bytes) -> dict[str, msgspec.Raw]:
     except msgspec.ValidationError as error:
         raise Problem("invalid_json", "The body must be a JSON object.") from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not raw.strip():
+            raise Problem("invalid_json", "The body is empty; send a JSON object.") from error
         if b"\\ud" in raw.lower():
             _check_slowly(raw)  # names half a surrogate pair, which the decoder takes for a truncated text
         raise Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from error
@@ -218,7 +218,7 @@ def _reason(error: Exception) -> str:
 
 
 def _decode(decoder: "msgspec.json.Decoder[Any]", name: str, raw: msgspec.Raw | None) -> Any:
-    if raw is None or bytes(raw) == b"null":
+    if raw is None:
         return None
     try:
         return decoder.decode(raw)
@@ -247,19 +247,18 @@ def _parameter(name: str, parameter: Parameter, raw: msgspec.Raw) -> Any:
 
 def _problem_with(name: str, parameter: Parameter, value: Any) -> str:
     """What is wrong with a parameter's value; empty: nothing."""
-    if not isinstance(value, PYTHON_TYPES[parameter.kind]) or (
-        isinstance(value, bool) and parameter.kind in {"number", "integer"}
-    ):
+    kind = type(value)
+    if kind not in TYPES[parameter.kind]:
         return f"must be {ARTICLES[parameter.kind]}"
-    low, high = parameter.minimum, parameter.maximum
-    if isinstance(value, int | float) and low is not None and high is not None and not low <= value <= high:
-        return f"must lie between {low:,} and {high:,}"
-    if isinstance(value, str) and name == "tools":
-        return "must be a list"
-    if isinstance(value, str) and len(value) > MAX_TEXT_PARAMETER:
-        return f"has more than {MAX_TEXT_PARAMETER} characters"
-    if isinstance(value, list | dict):
+    if kind in CONTAINERS:
         return _problem_inside(name, value)
+    if kind is str and name == "tools":
+        return "must be a list"
+    if kind is str and len(value) > MAX_TEXT_PARAMETER:
+        return f"has more than {MAX_TEXT_PARAMETER} characters"
+    low, high = parameter.minimum, parameter.maximum
+    if low is not None and high is not None and not low <= value <= high:
+        return f"must lie between {low:,} and {high:,}"
     return ""
 
 
@@ -300,15 +299,16 @@ def _schemas(name: str, value: Any) -> list[Any]:
     return []
 
 
-PYTHON_TYPES: Mapping[str, tuple[type, ...]] = {
-    "number": (int, float),
-    "integer": (int,),
-    "boolean": (bool,),
-    "string": (str,),
-    "list": (list, str),
-    "object": (dict,),
-    "any": (object,),
+TYPES: Mapping[str, frozenset[type]] = {
+    "number": frozenset({int, float}),
+    "integer": frozenset({int}),
+    "boolean": frozenset({bool}),
+    "string": frozenset({str}),
+    "list": frozenset({list, str}),
+    "object": frozenset({dict}),
+    "any": frozenset({bool, int, float, str, list, dict}),
 }
+CONTAINERS = frozenset({list, dict})
 ARTICLES: Mapping[str, str] = {
     "number": "a number",
     "integer": "a whole number",

@@ -10,10 +10,9 @@ from connections.providers import errors
 
 MAX_BODY = 16 * 2**20
 """Bytes of one JSON body; images travel inside it."""
-MAX_HEADERS, MAX_HEADER_BYTES = 100, 32 * 2**10
-MAX_TARGET = 8 * 2**10
-"""Bytes of path and query."""
-BODY_SECONDS = 30.0
+
+HEARTBEAT = b": keep-alive\n\n"
+"""A comment between the events of a stream."""
 
 
 def new_request_id() -> str:
@@ -43,9 +42,13 @@ KINDS: Mapping[str, Kind] = {
     "not_found": Kind(404, "not_found_error", False),
     "method_not_allowed": Kind(405, "invalid_request_error", False),
     "request_timeout": Kind(408, "invalid_request_error", True),
+    "idempotency_in_flight": Kind(409, "conflict_error", True),
+    "idempotency_not_kept": Kind(409, "conflict_error", False),
     "body_too_large": Kind(413, "invalid_request_error", False),
     "unsupported_encoding": Kind(415, "invalid_request_error", False),
+    "idempotency_mismatch": Kind(422, "invalid_request_error", False),
     "rate_limit_exceeded": Kind(429, "rate_limit_error", True),
+    "budget_exceeded": Kind(429, "rate_limit_error", False),
     "client_closed": Kind(499, "client_closed", False),
     "internal_error": Kind(500, "server_error", True),
     "upstream_invalid_response": Kind(502, "upstream_error", True),
@@ -53,6 +56,7 @@ KINDS: Mapping[str, Kind] = {
     "upstream_tls_error": Kind(502, "upstream_error", False),
     "overloaded": Kind(503, "overloaded_error", True),
     "upstream_unavailable": Kind(503, "overloaded_error", True),
+    "shutting_down": Kind(503, "overloaded_error", True),
     "upstream_timeout": Kind(504, "upstream_error", True),
 }
 
@@ -83,14 +87,26 @@ class Problem(Exception):
         self.message = message[:500]
         self.param = param
         self.status, self.type, self.retry = KINDS[code]
+        self.allow = ""
+        """The method that the address takes, for one that it does not take."""
         self.retry_after = retry_after if retry_after is not None else (1.0 if self.status in {429, 503} else None)
 
     @classmethod
-    def of(cls, error: errors.ProviderError) -> "Problem":
-        """A provider's failure as our caller may see it."""
+    def of(cls, error: Exception) -> "Problem":
+        """A failure as our caller may see it."""
+        if isinstance(error, Problem):
+            return error
+        if not isinstance(error, errors.ProviderError):
+            return cls("internal_error", "Something went wrong inside.")
         code = next(CODE_OF[kind] for kind in type(error).__mro__ if kind in CODE_OF)
         param = error.parameter if isinstance(error, errors.RequestRefused) else None
         return cls(code, error.for_caller, param=param, retry_after=error.retry_after)
+
+    @classmethod
+    def wrong_method(cls, method: str, allow: str) -> "Problem":
+        problem = cls("method_not_allowed", f"This address does not take {method[:20]}.")
+        problem.allow = allow
+        return problem
 
     @classmethod
     def no_such_model(cls) -> "Problem":
@@ -113,4 +129,8 @@ class Problem(Exception):
             found.append((b"retry-after", str(math.ceil(self.retry_after)).encode()))
         if self.status == 401:
             found.append((b"www-authenticate", b"Bearer"))
+        if self.allow:
+            found.append((b"allow", self.allow.encode()))
+        if self.code == "shutting_down":
+            found.append((b"connection", b"close"))
         return found

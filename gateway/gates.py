@@ -3,10 +3,20 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+from gateway.envelope import Problem
+
 if TYPE_CHECKING:
-    from gateway.metering import Record
-    from gateway.pipeline import Accepted
+    from gateway.accepted import Accepted
+    from gateway.ledger.record import Record
     from gateway.snapshot import Snapshot
+
+
+class Elsewhere(Exception):
+    """The call is to go to another model or route instead; if that cannot be, it is refused with `problem`."""
+
+    def __init__(self, to: str, budget: int, problem: Problem) -> None:
+        super().__init__(to)
+        self.to, self.budget, self.problem = to, budget, problem
 
 
 class Admission(Protocol):
@@ -22,7 +32,7 @@ class Admission(Protocol):
 
 class Gate(Protocol):
     async def admit(self, accepted: "Accepted", snapshot: "Snapshot") -> Admission | None:
-        """Let the call through, or raise Problem. None: nothing here is about it."""
+        """Let the call through, or raise Problem or Elsewhere. None: nothing here is about it."""
 
     async def start(self) -> None: ...
 

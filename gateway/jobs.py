@@ -19,13 +19,18 @@ from kombu.exceptions import OperationalError as BrokerAway
 from access.authentication import narrowed
 from access.models import ApiKey, User
 from access.principal import Principal
-from access.threads import in_thread
+from access.threads import in_thread, insist
 from connections.providers.calls import Mode
+from connections.providers.calls import Usage as TokensUsed
+from gateway import metering
+from gateway.accepted import Prompt
 from gateway.assembling import Assembly
 from gateway.bodies import STREAMED
-from gateway.envelope import Problem, new_request_id
-from gateway.models import Job
-from gateway.pipeline import Engine, Prompt, engine
+from gateway.envelope import Problem
+from gateway.ledger.record import Record
+from gateway.metering import Meter
+from gateway.models import Job, Usage
+from gateway.pipeline import Engine, engine
 
 LEASE = timedelta(seconds=12)
 HEARTBEAT = 2.0
@@ -73,7 +78,7 @@ def cancel(job: Job) -> None:
 def claim(pk: str) -> Job | None:
     """Take the job if nobody else holds it."""
     free = Q(state=Job.State.QUEUED) | Q(state=Job.State.RUNNING, lease_until__lt=Now())
-    found = Job.objects.filter(free, pk=pk, deadline__gt=Now(), fence__lt=MAX_CLAIMS)
+    found = Job.objects.filter(free, pk=pk, deadline__gt=Now(), fence__lt=MAX_CLAIMS, result__isnull=True)
     taken = found.update(
         state=Job.State.RUNNING,
         fence=F("fence") + 1,
@@ -81,13 +86,19 @@ def claim(pk: str) -> Job | None:
         started_at=Now(),
         progress=0,
     )
-    return Job.objects.select_related("owner").get(pk=pk) if taken else None
+    if not taken:
+        return None
+    job = Job.objects.select_related("owner").get(pk=pk)
+    if job.fence > 1:
+        _write_lost(job, job.fence - 1)
+    return job
 
 
 def sweep(announce: Announce) -> None:
     """Wake what sleeps, and end what can no longer succeed."""
     over = Q(lease_until=None) | Q(lease_until__lt=Now())
-    open_jobs = Job.objects.filter(state__in=[Job.State.QUEUED, Job.State.RUNNING])
+    open_jobs = Job.objects.filter(state__in=[Job.State.QUEUED, Job.State.RUNNING]).select_related("owner")
+    _conclude(open_jobs.filter(over, result__isnull=False))
     _fail(open_jobs.filter(over, deadline__lte=Now()), "deadline", "The job did not end before its deadline.")
     dead = open_jobs.filter(over, fence__gte=MAX_CLAIMS)
     _fail(dead, "poison", f"The job was given up after {MAX_CLAIMS} workers died or froze while running it.")
@@ -97,8 +108,57 @@ def sweep(announce: Announce) -> None:
             _announce(announce, pk)
 
 
+def _conclude(jobs: QuerySet[Job]) -> None:
+    """Those whose worker died when it had the whole answer: nobody need be asked, or paid, again."""
+    for job in jobs[:SWEPT_AT_ONCE]:
+        _write_lost(job, job.fence - 1)
+        _write_answered(job)
+        ended = {"state": Job.State.SUCCEEDED, "request_id": _request_id(job, job.fence), "finished_at": Now()}
+        jobs.filter(pk=job.pk, fence=job.fence).update(lease_until=None, **ended)
+
+
 def _fail(jobs: QuerySet[Job], code: str, message: str) -> None:
-    jobs.update(state=Job.State.FAILED, error={"code": code, "message": message}, finished_at=Now())
+    error = {"code": code, "message": message}
+    for job in jobs[:SWEPT_AT_ONCE]:
+        _write_lost(job, job.fence)
+        jobs.filter(pk=job.pk).update(state=Job.State.FAILED, error=error, finished_at=Now(), lease_until=None)
+
+
+def _write_lost(job: Job, claims: int) -> None:
+    """The calls of so many claims that ended without a word: what they cost, nobody knows. Rows there are stay."""
+    _write([_lost(job, claim) for claim in range(1, claims + 1)])
+
+
+def _write(records: list[Record]) -> None:
+    """Those that are not written down yet."""
+    ids = [record.request_id for record in records]
+    known = set(Usage.objects.filter(request_id__in=ids).values_list("request_id", flat=True))
+    if missing := [record for record in records if record.request_id not in known]:
+        metering.commit(missing)
+
+
+def _write_answered(job: Job) -> None:
+    """The call that brought the answer at hand, unless it was written down: its tokens were told, its price was not."""
+    record, told = _record(job, job.fence), (job.result or {})["usage"]
+    record.take_usage(TokensUsed(told["prompt_tokens"], told["completion_tokens"]))
+    _write([record])
+
+
+def _record(job: Job, claim: int) -> Record:
+    record = Record.of(job.owner.principal, Mode(job.mode), "generation", _request_id(job, claim))
+    record.key_id, record.model = job.key_id, job.model
+    return record
+
+
+def _lost(job: Job, claim: int) -> Record:
+    record = _record(job, claim)
+    record.fail(Problem("internal_error", "The worker that made this call died or froze."))
+    return record
+
+
+def _request_id(job: Job, claim: int) -> str:
+    """Of the one call that a claim makes: it can be written down only once, by whoever comes first."""
+    return f"req_{job.pk.hex}{claim}"
 
 
 def _announce(announce: Announce, pk: Any) -> None:
@@ -125,6 +185,10 @@ class Claim:
         if not live.update(lease_until=Now() + LEASE, progress=progress):
             raise Lost
 
+    def keep(self, result: dict[str, Any]) -> None:
+        """The whole answer, before it is charged: should we die now, the job ends with it."""
+        self._mine.update(result=result)
+
     def finish(self, state: str, request_id: str, **outcome: Any) -> bool:
         return bool(
             self._mine.update(state=state, finished_at=Now(), lease_until=None, request_id=request_id, **outcome)
@@ -139,24 +203,25 @@ class Claim:
 
 async def run(job: Job) -> None:
     """Ask the model and write down the outcome, under the rights that the owner has now."""
-    held, request_id, assembly = Claim(job), new_request_id(), Assembly(Mode(job.mode))
-    asking = asyncio.ensure_future(_ask(await engine(), job, request_id, assembly))
+    held, request_id, assembly = Claim(job), _request_id(job, job.fence), Assembly(Mode(job.mode))
+    asking = asyncio.ensure_future(_ask(await engine(), held, request_id, assembly))
     keeping = asyncio.ensure_future(_keep(held, assembly))
     done, _ = await asyncio.wait({asking, keeping}, return_when=asyncio.FIRST_COMPLETED)
     for task in (asking, keeping):
         task.cancel()
     await asyncio.gather(asking, keeping, return_exceptions=True)
     if asking not in done:
-        await _insist(held.give_up, request_id)
+        await insist(INSISTENCE, held.give_up, request_id)
         return
     error = asking.exception()
     if isinstance(error, DatabaseError):
         raise error  # ours, not the job's: it is claimed again when the lease has run out
     if error is None:
         result = {"result": asking.result(), "progress": assembly.characters}
-        await _insist(held.finish, Job.State.SUCCEEDED, request_id, **result)
+        await insist(INSISTENCE, held.finish, Job.State.SUCCEEDED, request_id, **result)
     else:
-        await _insist(held.finish, Job.State.FAILED, request_id, error=_reason(job, error, request_id))
+        reason = {"error": _reason(job, error, request_id), "result": None}
+        await insist(INSISTENCE, held.finish, Job.State.FAILED, request_id, **reason)
 
 
 def _reason(job: Job, error: BaseException, request_id: str) -> dict[str, Any]:
@@ -168,20 +233,10 @@ def _reason(job: Job, error: BaseException, request_id: str) -> dict[str, Any]:
     return found
 
 
-async def _insist(work: Callable[..., T], *arguments: Any, **options: Any) -> T:
-    """Database work that outlasts a moment in which the database is away or has no connection to spare."""
-    for _ in range(INSISTENCE):
-        try:
-            return await in_thread(work, *arguments, **options)
-        except OperationalError as error:
-            logger.warning("A job's state is written again: %s", error)
-            await asyncio.sleep(1)
-    return await in_thread(work, *arguments, **options)
-
-
-async def _ask(running: Engine, job: Job, request_id: str, assembly: Assembly) -> dict[str, Any]:
-    mode = Mode(job.mode)
-    principal = await _insist(_principal, job)
+async def _ask(running: Engine, held: Claim, request_id: str, assembly: Assembly) -> dict[str, Any]:
+    job, mode = held.job, Mode(held.job.mode)
+    principal = await insist(INSISTENCE, _principal, job)
+    await _until_written(running.meter)
     body = dict(job.request)
     if mode in STREAMED:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
@@ -191,7 +246,17 @@ async def _ask(running: Engine, job: Job, request_id: str, assembly: Assembly) -
     async with running.stream(prompt) as stream:
         async for chunk in stream:
             assembly.feed(chunk)
+            if assembly.complete:
+                await insist(INSISTENCE, held.keep, assembly.whole())
     return assembly.whole()
+
+
+async def _until_written(meter: Meter) -> None:
+    """While the ledger is away, callers are refused; a job has time until its deadline."""
+    for _ in range(int(DEADLINE.total_seconds())):
+        if not meter.away:
+            return
+        await asyncio.sleep(1)
 
 
 def result_of(answer: bytes) -> dict[str, Any]:

@@ -1,11 +1,12 @@
-"""The routes of `/v1` in the OpenAPI document, which knows only Django's own: made from what `bodies` takes."""
+"""What the OpenAPI document cannot know by itself: the routes of `/v1`, and how a request is refused."""
 
 from typing import Any
 
 from connections.providers.calls import Mode
 from connections.providers.parameters import KNOWN, Parameter
-from gateway import bodies
+from gateway import bodies, idempotency
 from gateway.asgi import MODELS, MODES
+from gateway.envelope import KINDS
 
 SUMMARIES = {
     Mode.CHAT: "Chat with a model",
@@ -33,7 +34,31 @@ TYPES: dict[str, dict[str, Any]] = {
     "any": {},
 }
 ANSWER = {"description": "The answer in OpenAI's form", "content": {"application/json": {"schema": TYPES["object"]}}}
-REFUSED = {"description": '`{"error": {…}}` with message, type, param, code and request_id'}
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "schema": {"type": "string", "minLength": 1, "maxLength": idempotency.LONGEST_KEY},
+    "description": "Sent again with the same body within 24 hours, the call is not made again: the answer is the first "
+    "one, with `idempotent-replayed: true`. 422 for another body, 409 while the first is being answered.",
+}
+ERROR = {
+    "type": "object",
+    "properties": {
+        "message": {**TEXT, "maxLength": 500},
+        "type": {**TEXT, "enum": sorted({kind.type for kind in KINDS.values()} | {"conflict_error"})},
+        "param": {**TEXT, "nullable": True, "description": "The field that it is about"},
+        "code": TEXT,
+        "request_id": TEXT,
+    },
+    "required": ["message", "type", "param", "code", "request_id"],
+    "additionalProperties": False,
+}
+REFUSAL = {"type": "object", "properties": {"error": ERROR}, "required": ["error"], "additionalProperties": False}
+REFUSED = {
+    "description": "Why not. `x-should-retry` says whether it makes sense to ask again, `retry-after` when.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Refusal"}}},
+}
+VERBS = {"get", "post", "put", "patch", "delete"}
 
 
 def add_v1(result: Any, generator: Any, request: Any, public: bool) -> Any:
@@ -44,13 +69,22 @@ def add_v1(result: Any, generator: Any, request: Any, public: bool) -> Any:
     return result
 
 
+def add_refusals(result: Any, generator: Any, request: Any, public: bool) -> Any:
+    """A postprocessing hook: all of `/api` and `/v1` refuse in one shape."""
+    result["components"]["schemas"]["Refusal"] = REFUSAL
+    for path in result["paths"].values():
+        for verb in VERBS & set(path):
+            path[verb]["responses"].setdefault("default", REFUSED)
+    return result
+
+
 def _asking(mode: Mode) -> dict[str, Any]:
     body = {"content": {"application/json": {"schema": _body(mode)}}, "required": True}
-    return {**_operation(f"v1_{mode}", SUMMARIES[mode]), "requestBody": body}
+    return {**_operation(f"v1_{mode}", SUMMARIES[mode]), "parameters": [IDEMPOTENCY_KEY], "requestBody": body}
 
 
 def _operation(name: str, summary: str) -> dict[str, Any]:
-    responses = {"200": ANSWER, "default": REFUSED}
+    responses = {"200": ANSWER}
     return {"operationId": name, "summary": summary, "tags": ["v1"], "responses": responses}
 
 

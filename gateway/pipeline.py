@@ -2,12 +2,9 @@
 
 import asyncio
 import json
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -15,119 +12,27 @@ from access.principal import Principal
 from access.roles import Scope
 from connections import prices, runtime
 from connections.clock import ms_since
-from connections.exchange import Exchange, Streaming
+from connections.exchange import Exchange
 from connections.providers import emulation
 from connections.providers.calls import Call, Mode, Reply, Usage
 from connections.providers.errors import ProviderError
-from connections.transport import Timeouts, Transport
+from connections.transport import Transport
 from gateway import bodies, routing
-from gateway.envelope import Problem, new_request_id
-from gateway.gates import Admission, Gate
+from gateway.accepted import BYTES_PER_TOKEN, Accepted, Answered, Prompt, estimated, longest_answer
+from gateway.budgets.gate import BudgetGate
+from gateway.envelope import Problem
+from gateway.gates import Elsewhere, Gate
+from gateway.ledger.record import Record, Tried
 from gateway.limits.gate import LimitGate
-from gateway.metering import Meter, Record, Tried
+from gateway.metering import Meter
 from gateway.models import Usage as UsageRow
 from gateway.routing import Attempt, Course, Standings
-from gateway.snapshot import ModelEntry, RouteEntry, Snapshot, Snapshots, TargetEntry, may_ask
+from gateway.snapshot import ModelEntry, RouteEntry, Snapshot, TargetEntry, may_ask
+from gateway.snapshots import Snapshots
+from gateway.streaming import Stream
 
-TIMEOUTS = Timeouts()
-USUAL_ANSWER = 1024
-"""Tokens expected of an answer whose length nobody limits."""
-BYTES_PER_TOKEN = 4
-"""For estimates, where a provider tells no usage."""
 SHOWN = 10_000
 """Characters of a request that is no JSON."""
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What is asked, by whom, from where."""
-
-    principal: Principal
-    mode: Mode
-    body: bytes
-    """JSON in OpenAI's shape, `model` being a public id."""
-    source: str
-    """v1, playground, generation or health; stands in the usage row."""
-    request_id: str = field(default_factory=new_request_id)
-
-
-@dataclass(slots=True)
-class Accepted:
-    """A prompt that is well formed and allowed, on its way to one model."""
-
-    principal: Principal
-    entry: ModelEntry
-    call: Call
-    record: Record
-    course: Course
-    size: int
-    """Bytes of the prompt's body."""
-    started: float
-    admissions: list[Admission] = field(default_factory=list)
-    """Of the gates that let it through."""
-    headers: dict[str, str] = field(default_factory=dict)
-    """What the gates tell whoever asked."""
-
-    @property
-    def expected_tokens(self) -> int:
-        """The most that the call will use: its prompt by size, and its answer as long as it may get."""
-        spoken = self.call.mode in {Mode.CHAT, Mode.COMPLETION}
-        return self.prompt_tokens + (_length(self.call.body, self.entry) if spoken else 0)
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Estimated by the prompt's size."""
-        return -(-self.size // BYTES_PER_TOKEN)
-
-    @property
-    def adjusted(self) -> list[str]:
-        return [str(adjustment) for adjustment in self.call.adjusted]
-
-    def begin(self) -> None:
-        """The next attempt. Raises Problem, or the last attempt's error, when nothing may be asked."""
-        attempt = self.course.begin()
-        if attempt.number > 1 or attempt.entry is not self.entry:
-            self._aim(attempt.entry)
-
-    def _aim(self, entry: ModelEntry) -> None:
-        """The call as this model is to be asked, and as nobody has adjusted it."""
-        self.entry = entry
-        self.call = replace(self.call, target=entry.target, forwarded=entry.forwarded, adjusted=[], on_leave=None)
-        self.note()
-
-    def note(self) -> None:
-        """Who is asked."""
-        record, entry = self.record, self.entry
-        record.model, record.model_id = entry.public_id, entry.id
-        record.connection_id, record.connection = entry.connection_id, entry.connection
-
-    async def goes_on(self, error: ProviderError) -> bool:
-        """Wait for the next attempt, if there is to be one after this failure."""
-        self.course.fail(error, error.usage)
-        wait = self.course.pause(error, self.left)
-        if wait:
-            await asyncio.sleep(wait)
-        return wait is not None
-
-    @property
-    def left(self) -> float:
-        """Seconds until the call as a whole has taken too long."""
-        return TIMEOUTS.total - (time.perf_counter() - self.started)
-
-    @property
-    def told(self) -> dict[str, str]:
-        """Who answered, or failed last, for the answer's headers."""
-        served = {"x-mesh-connection": self.record.connection, "x-mesh-model": self.record.model}
-        return {**self.headers, **served, "x-mesh-attempts": str(len(self.course.attempts))}
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    body: bytes
-    record: Record
-    adjusted: list[str]
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -139,7 +44,9 @@ class Engine:
         self.snapshots = Snapshots()
         self.standings = Standings()
         self.meter = Meter()
-        self.gates: list[Gate] = [LimitGate()]
+        self.gates: list[Gate] = [LimitGate(), BudgetGate(self.meter)]
+        self.ending: Problem | None = None
+        """Why calls are cut off, once this process ends."""
 
     @property
     def snapshot(self) -> Snapshot:
@@ -165,7 +72,7 @@ class Engine:
         return await self.answer(await self.accept(prompt))
 
     @asynccontextmanager
-    async def stream(self, prompt: Prompt) -> AsyncIterator["Stream"]:
+    async def stream(self, prompt: Prompt) -> AsyncIterator[Stream]:
         """A stream that has begun. Raises Problem, on entering and while iterating."""
         async with self.open(await self.accept(prompt)) as stream:
             yield stream
@@ -192,37 +99,64 @@ class Engine:
 
     async def accept(self, prompt: Prompt, *, sent: bool = True) -> Accepted:
         """Read the body, check the rights, and pass the gates if it will be sent. A refusal is written down too."""
+        if sent:
+            self.meter.check()
         record = Record.of(prompt.principal, prompt.mode, prompt.source, prompt.request_id)
         started = time.perf_counter()
-        accepted: Accepted | None = None
         try:
             accepted = self.plan(prompt, record, started)
-            if sent:
-                await self._admit(accepted)
-            return accepted
+            return await self._admit(prompt, accepted) if sent else accepted
         except Exception as error:
             record.cost = 0  # nothing was sent
-            if accepted is not None:
-                self._release(accepted)
-            await self.settle(record, started, problem=_as_problem(error))
+            await self.settle(record, started, problem=Problem.of(error))
             raise
 
-    async def _admit(self, accepted: Accepted) -> None:
-        """Through all gates, or none: what one lets through is given back when the next refuses."""
+    async def _admit(self, prompt: Prompt, accepted: Accepted) -> Accepted:
+        """Through all gates, here or where one of them sends the call."""
+        while True:
+            try:
+                await self._pass(accepted)
+                return accepted
+            except Elsewhere as elsewhere:
+                accepted = self._switched(prompt, accepted, elsewhere)
+
+    async def _pass(self, accepted: Accepted) -> None:
+        """All gates, or none: what one lets through is given back when the next refuses."""
         if accepted.principal.system:
             return
-        for gate in self.gates:
-            if admission := await gate.admit(accepted, self.snapshot):
-                accepted.admissions.append(admission)
-                accepted.headers.update(admission.headers)
+        try:
+            for gate in self.gates:
+                if admission := await gate.admit(accepted, self.snapshot):
+                    accepted.admissions.append(admission)
+                    accepted.headers.update(admission.headers)
+        except BaseException:
+            accepted.record.cost = 0  # nothing was sent
+            self._release(accepted)
+            raise
+
+    def _switched(self, prompt: Prompt, accepted: Accepted, elsewhere: Elsewhere) -> Accepted:
+        """The same call to the model or route that a budget names. Raises its Problem if it cannot go there."""
+        instead, record = accepted, accepted.record
+        was = record.model, record.route
+        if elsewhere.to not in was:
+            try:
+                instead = self.plan(prompt, record, accepted.started, instead=elsewhere.to)
+            except Problem as problem:
+                record.model, record.route = was
+                raise elsewhere.problem from problem
+        instead.switched = accepted.switched | {elsewhere.budget: elsewhere.to}
+        return instead
 
     def _release(self, accepted: Accepted) -> None:
         admissions, accepted.admissions = accepted.admissions, []
         for admission in admissions:
             admission.settle(accepted.record)
 
-    def plan(self, prompt: Prompt, record: Record, started: float) -> Accepted:
-        """Read the body, check the rights, choose whom to ask. Nothing is counted, sent or written. Raises Problem."""
+    def plan(self, prompt: Prompt, record: Record, started: float, *, instead: str = "") -> Accepted:
+        """Read the body, check the rights, choose whom to ask. Nothing is counted, sent or written. Raises Problem.
+
+        `instead`: the model or route to ask, whatever the body says.
+        """
         principal = self.snapshot.current(prompt.principal)
         if principal is None:
             raise Problem("invalid_api_key", "The user behind this request is not active any more.")
@@ -231,6 +165,7 @@ class Engine:
         if Scope.GENERATE not in principal.scopes:
             raise Problem("scope_denied", "This API key may not ask models; it lacks the scope generate.")
         body = bodies.read(prompt.body, prompt.mode)
+        asked, body.model = body.model, instead or body.model
         record.model, record.stream = body.model, body.stream
         route, entries = self._candidates(principal, body, prompt)
         entry = entries[0]
@@ -245,7 +180,7 @@ class Engine:
             request_id=prompt.request_id,
         )
         course = Course(self.standings, entries, route)
-        accepted = Accepted(principal, entry, call, record, course, len(prompt.body), started)
+        accepted = Accepted(principal, entry, call, record, course, len(prompt.body), started, asked)
         accepted.note()
         return accepted
 
@@ -259,15 +194,16 @@ class Engine:
             bodies.refuse_unknown(body.fields, prompt.mode, entry.forwarded)
             return None, [entry]
         targets = self._targets(principal, route, body, prompt.mode)
-        expected = Usage(-(-len(prompt.body) // BYTES_PER_TOKEN), _length({**body.fields, **body.parameters}, None))
+        longest = longest_answer({**body.fields, **body.parameters}, None)
+        expected = Usage(-(-len(prompt.body) // BYTES_PER_TOKEN), longest)
         return route, routing.ordered(route, targets, self.standings, expected)
 
     def _targets(self, principal: Principal, route: RouteEntry, body: bodies.Body, mode: Mode) -> list[TargetEntry]:
         """Those that the principal may use and that take such a request."""
-        if not any(target.model.granted_to(principal) for target in route.targets):
-            raise Problem.no_such_model()
         allowed = route.open_to(principal)
         if not allowed:
+            if not any(target.model.granted_to(principal) for target in route.targets):
+                raise Problem.no_such_model()
             raise Problem("model_not_allowed", "This API key is limited to other models.", param="model")
         fitting = [target for target in allowed if emulation.answers(mode, target.model.mode)]
         if not fitting:
@@ -300,16 +236,18 @@ class Engine:
         try:
             reply = await self._asked(accepted)
         except asyncio.CancelledError:
+            if accepted.course.current is not None:  # the provider bills what it was sent, whoever left
+                record.take_usage(estimated(Usage(), accepted.size, 0))
             self.settle(record, accepted.started, accepted, cancelled=True)
             raise
         except Exception as error:
-            problem = _as_problem(error)
+            problem = Problem.of(error)
             await self.settle(record, accepted.started, accepted, problem)
             if isinstance(error, ProviderError):
                 raise problem from error
             raise
-        record.take_usage(_estimated(reply.usage, accepted.size, len(reply.body) // BYTES_PER_TOKEN))
-        record.finish_reason, record.upstream_model = reply.finish_reason, reply.model[:300]
+        record.take_usage(estimated(reply.usage, accepted.size, len(reply.body) // BYTES_PER_TOKEN))
+        record.take_answer(reply.finish_reason, reply.model)
         await self.settle(record, accepted.started, accepted)
         return Answered(reply.body, record, accepted.adjusted, accepted.told)
 
@@ -324,12 +262,10 @@ class Engine:
                     raise
 
     def exchange(self, accepted: Accepted) -> Exchange:
-        """For one attempt: a later one has what the earlier ones left of the time."""
-        again = len(accepted.course.attempts) > 1
-        timeouts = TIMEOUTS._replace(total=accepted.left) if again else TIMEOUTS
-        return Exchange(self.transport, accepted.entry.provider, accepted.entry.options, timeouts)
+        """For one attempt."""
+        return Exchange(self.transport, accepted.entry.provider, accepted.entry.options, accepted.timeouts)
 
-    def open(self, accepted: Accepted) -> "Stream":
+    def open(self, accepted: Accepted) -> Stream:
         return Stream(self, accepted)
 
     def settle(
@@ -345,6 +281,8 @@ class Engine:
 
         The row is written all the same when nobody awaits it, or whoever does is cancelled.
         """
+        if cancelled and problem is None:
+            problem = self.ending
         if problem is not None:
             record.fail(problem)
         elif cancelled:
@@ -369,140 +307,6 @@ class Engine:
         course.end(True if record.state == UsageRow.State.OK else None)
         if failed or len(course.attempts) > 1:
             record.add_attempts([_tried(attempt, record) for attempt in course.attempts])
-
-
-class Stream:
-    """One streamed answer: an async context that yields OpenAI chunks (JSON, without framing).
-
-    The iteration ends when the upstream ended properly and the usage row is committed. Leaving the context
-    earlier closes the upstream and writes the row all the same.
-    """
-
-    def __init__(self, engine: Engine, accepted: Accepted) -> None:
-        self._engine = engine
-        self._accepted = accepted
-        self._source: Streaming | None = None
-        self._tokens = 0
-        """Of the answer, as we estimate them."""
-        self._settled = False
-        self.begun = False
-        """Whether the caller has got something of it; from then on there are no more attempts."""
-        self.record = accepted.record
-
-    @property
-    def adjusted(self) -> list[str]:
-        return self._accepted.adjusted
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return self._accepted.told
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self._open()
-        except (ProviderError, Problem) as error:
-            raise await self._fail(error) from error
-        except BaseException as error:
-            await self.__aexit__(type(error), error, None)
-            raise
-        return self
-
-    async def _open(self) -> None:
-        """Attempt after attempt, until a stream is there or none is left."""
-        while True:
-            self._accepted.begin()
-            self._source = self._engine.exchange(self._accepted).stream(self._accepted.call)
-            try:
-                await self._source.__aenter__()
-                return
-            except ProviderError as error:
-                if not await self._accepted.goes_on(error):
-                    raise
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if not self._settled:
-            self._leave(_as_problem(error) if isinstance(error, Exception) else None)
-        await self._close()
-
-    async def _close(self) -> None:
-        source, self._source = self._source, None
-        if source is not None:
-            await source.__aexit__()
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for batch in self.batches():
-            for chunk in batch:
-                yield chunk
-
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        """The chunks in the groups in which they arrived, to be passed on in one write each."""
-        try:
-            async for chunks in self._attempts():
-                self._count(chunks)
-                yield chunks
-        except (ProviderError, Problem) as error:
-            raise await self._fail(error) from error
-        self._settled = True
-        self._take_usage()
-        await self._engine.settle(self.record, self._accepted.started, self._accepted)
-
-    async def _attempts(self) -> AsyncIterator[list[bytes]]:
-        """The chunks of the first stream that gives any."""
-        while True:
-            assert self._source is not None  # noqa: S101 - the context was entered
-            try:
-                async for chunks in self._source.batches():
-                    yield chunks
-                return
-            except ProviderError as error:
-                if self.begun or not await self._accepted.goes_on(error):
-                    raise
-            await self._close()
-            await self._open()
-
-    def _count(self, chunks: list[bytes]) -> None:
-        if self.record.first_token_ms is None:
-            self.record.first_token_ms = ms_since(self._accepted.started)
-            self.begun = True
-            self._accepted.course.speaks()
-        whole = self._source is not None and self._source.whole
-        self._tokens += sum(map(len, chunks)) // BYTES_PER_TOKEN if whole else len(chunks)
-
-    def _take_usage(self) -> None:
-        if self._source is None:
-            return
-        self.record.finish_reason = self._source.finish_reason
-        self.record.upstream_model = self._source.model[:300]
-        self.record.take_usage(_estimated(self._source.usage, self._accepted.size, self._tokens))
-
-    async def _fail(self, error: ProviderError | Problem) -> Problem:
-        """Write the failure down. Tokens that were streamed before it were billed, so they are counted."""
-        self._settled = True
-        if isinstance(error, ProviderError):
-            if error.usage is None and self._tokens:
-                self._take_usage()
-            self._accepted.course.fail(error, error.usage or (self.record.usage if self._tokens else None))
-        problem = _as_problem(error)
-        written = self._engine.settle(self.record, self._accepted.started, self._accepted, problem)
-        await self._close()
-        await written
-        return problem
-
-    def _leave(self, fault: Problem | None) -> None:
-        """The caller left, or something broke inside: the row is written while this task is being ended."""
-        self._settled = True
-        if self._tokens:
-            self._take_usage()
-        self._engine.settle(self.record, self._accepted.started, self._accepted, fault, cancelled=True)
-
-
-def _length(body: Mapping[str, Any], entry: ModelEntry | None) -> int:
-    """The most tokens that the answers to this request will have."""
-    longest = entry.target.max_output if entry else None
-    length = body.get("max_completion_tokens") or body.get("max_tokens") or longest or USUAL_ANSWER
-    return int(length) * int(body.get("n") or 1)
 
 
 def _legible(body: bytes) -> Any:
@@ -530,28 +334,6 @@ def _tried(attempt: Attempt, record: Record) -> Tried:
         usage=usage,
         cost=cost.nano,
         total_ms=attempt.ms,
-    )
-
-
-def _as_problem(error: Exception) -> Problem:
-    if isinstance(error, ProviderError):
-        return Problem.of(error)
-    return error if isinstance(error, Problem) else _fault()
-
-
-def _fault() -> Problem:
-    return Problem("internal_error", "Something went wrong inside.")
-
-
-def _estimated(usage: Usage, size: int, completion: int) -> Usage:
-    """Fill in what the provider did not tell, marked as estimated: bytes for the prompt, chunks for the answer."""
-    if usage.prompt_tokens is not None and usage.completion_tokens is not None:
-        return usage
-    return replace(
-        usage,
-        prompt_tokens=usage.prompt_tokens if usage.prompt_tokens is not None else -(-size // BYTES_PER_TOKEN),
-        completion_tokens=usage.completion_tokens if usage.completion_tokens is not None else completion,
-        estimated=True,
     )
 
 

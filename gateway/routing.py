@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from uuid import UUID
+
+from msgspec import Struct
 
 from connections import prices
 from connections.prices import own_in_force
@@ -48,20 +49,19 @@ class Standings:
     """Of all models that were called."""
 
     def __init__(self) -> None:
-        self._known: dict[UUID, Standing] = {}
+        self._known: dict[str, Standing] = {}
 
     def of(self, entry: ModelEntry) -> Standing:
-        found = self._known.get(entry.id)
+        found = self._known.get(entry.public_id)
         if found is None or found.provider is not entry.provider:
-            found = self._known[entry.id] = Standing(entry.provider)
+            found = self._known[entry.public_id] = Standing(entry.provider)
         return found
 
     def forget(self) -> None:
         self._known.clear()
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct):
     """One upstream call. While it runs, `ended` is None."""
 
     number: int
@@ -93,6 +93,10 @@ class Course:
         self.attempts: list[Attempt] = []
         """Those that failed, and the one that runs."""
         self.current: Attempt | None = None
+
+    def keep_to(self, candidates: Sequence[ModelEntry]) -> None:
+        """Leave the others out, before the first attempt."""
+        self.candidates, self._ahead = candidates, list(candidates)
 
     def begin(self) -> Attempt:
         """The next attempt. Raises Problem, or the last attempt's error, when nothing may be asked."""
@@ -130,6 +134,8 @@ class Course:
     def fail(self, error: ProviderError, usage: Usage | None = None) -> None:
         if self.current is not None:
             self.current.error, self.current.usage = error, usage
+        # where it was raised, megabytes of an answer may be held; and the attempt and the error hold each other
+        error.__traceback__ = error.__cause__ = error.__context__ = None
         self.end(worked=False if isinstance(error, COUNTED) else None)
 
     def end(self, worked: bool | None) -> None:
@@ -166,6 +172,8 @@ def ordered(
     route: RouteEntry, targets: Sequence[TargetEntry], standings: Standings, expected: Usage
 ) -> list[ModelEntry]:
     """By priority, then as the route's strategy has it; those known to fail come last, but are never left out."""
+    if len(targets) == 1:
+        return [targets[0].model]
     measure = STRATEGIES[route.strategy]
 
     def place(target: TargetEntry) -> tuple[bool, int, float, float]:

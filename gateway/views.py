@@ -10,31 +10,25 @@ from typing import Any
 from uuid import UUID
 
 from django.core.exceptions import BadRequest
-from django.db.models import Count, F, Q, QuerySet, Sum
+from django.db.models import Q, QuerySet
 from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from access.models import User
 from access.permissions import requires
 from access.requests import PageRequest
 from access.roles import Permission
+from connections.models import Model
+from gateway.budgets.shown import applying
+from gateway.ledger import sums
 from gateway.models import Usage
 
 PERIODS = {"24h": timedelta(hours=24), "7d": timedelta(days=7), "30d": timedelta(days=30)}
 GROUPINGS = {"model": "Model", "connection": "Connection", "principal": "User"}
 STATES = {"": "All", **dict(Usage.State.choices)}
 ROWS = 50
-TOTALS = {
-    "calls": Count("id"),
-    "failed": Count("id", filter=Q(state=Usage.State.ERROR)),
-    "prompt": Sum("prompt_tokens"),
-    "completion": Sum("completion_tokens"),
-    "images": Sum("images"),
-    "searches": Sum("search_units"),
-    "spend": Sum("cost"),
-    "unpriced": Count("id", filter=Q(cost=None, state=Usage.State.OK)),
-}
 COLUMNS = (
     *("at", "request_id", "source", "mode", "principal", "key_id", "connection", "model", "upstream_model", "stream"),
     *("state", "status", "error_code", "finish_reason", "prompt_tokens", "completion_tokens", "cached_tokens"),
@@ -61,8 +55,13 @@ class Choice:
             _one_of(query.get("state", ""), STATES),
         )
 
-    def calls(self, request: PageRequest) -> "QuerySet[Usage]":
-        return Usage.objects.visible_to(request.user).filter(at__gte=timezone.now() - PERIODS[self.period])
+    @property
+    def since(self) -> datetime:
+        return timezone.now() - PERIODS[self.period]
+
+    def listed(self, user: User) -> "QuerySet[Usage]":
+        calls = Usage.objects.visible_to(user).filter(at__gte=self.since)
+        return calls.filter(state=self.state) if self.state else calls
 
 
 def _one_of(value: str, known: Iterable[str]) -> str:
@@ -76,10 +75,11 @@ def _one_of(value: str, known: Iterable[str]) -> str:
 def usage(request: PageRequest) -> HttpResponse:
     """The ledger: totals of a period, by model, connection or user, and the single calls, newest first."""
     choice = Choice.of(request.GET)
-    calls = choice.calls(request)
-    listed = calls.filter(state=choice.state) if choice.state else calls
-    groups = calls.values(name=F(choice.grouping)).annotate(**TOTALS)
-    rows = list(_before(listed, request.GET.get("before", "")).prefetch_related("attempts")[: ROWS + 1])
+    found = sums.by_name(choice.grouping, choice.since, user=request.user)
+    groups = [{"name": name, **figures} for name, figures in found.items()]
+    rows = list(
+        _before(choice.listed(request.user), request.GET.get("before", "")).prefetch_related("attempts")[: ROWS + 1]
+    )
     return render(
         request,
         "gateway/usage.html",
@@ -88,11 +88,12 @@ def usage(request: PageRequest) -> HttpResponse:
             "periods": PERIODS,
             "groupings": GROUPINGS,
             "states": STATES,
-            "totals": calls.aggregate(**TOTALS),
+            "totals": sums.total(found.values()),
             "groups": sorted(groups, key=itemgetter("calls"), reverse=True)[:20],
             "rows": rows[:ROWS],
             "older": _cursor(rows[ROWS - 1]) if len(rows) > ROWS else "",
             "everybody": request.user.may(Permission.VIEW_USAGE),
+            "budgets": applying(request.user.principal, Model.objects.usable_by(request.user.principal)),
         },
     )
 
@@ -102,8 +103,7 @@ def usage(request: PageRequest) -> HttpResponse:
 def export(request: PageRequest) -> StreamingHttpResponse:
     """The calls that the page lists, all of them, as CSV."""
     choice = Choice.of(request.GET)
-    calls = choice.calls(request)
-    rows = (calls.filter(state=choice.state) if choice.state else calls).values_list(*COLUMNS)
+    rows = choice.listed(request.user).values_list(*COLUMNS)
     writer = csv.writer(Echo())
     lines = (writer.writerow(map(_cell, row)) for row in chain([COLUMNS], rows.iterator(chunk_size=1_000)))
     name = f"usage-{choice.period}-{timezone.now():%Y-%m-%d}.csv"

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import DataError
 from django.http import Http404
+from django_filters import CharFilter
+from django_filters.rest_framework import DjangoFilterBackend
 from rest_framework import exceptions, status
 from rest_framework.pagination import CursorPagination
 from rest_framework.parsers import BaseParser
@@ -35,6 +37,17 @@ class JSONParser(BaseParser):
             raise exceptions.ParseError(f"The body is not valid JSON: {error}.", code="invalid_json") from error
 
 
+class FilterBackend(DjangoFilterBackend):
+    """Refuses a filter without a value. Pages pass over it, because a form sends all of its fields."""
+
+    def get_filterset(self, request: Request, queryset: Any, view: Any) -> Any:
+        filterset = super().get_filterset(request, queryset, view)
+        for name, one in filterset.filters.items() if filterset else ():
+            if request.query_params.get(name) == "" and not isinstance(one, CharFilter):
+                raise exceptions.ValidationError({name: ["Give it a value, or leave it out."]})
+        return filterset
+
+
 class KeysetPagination(CursorPagination):
     """Pages by key, never by offset; a view may name its own order in `page_ordering`."""
 
@@ -46,6 +59,23 @@ class KeysetPagination(CursorPagination):
             return super().paginate_queryset(queryset, request, view)
         except ValueError as error:  # a cursor that this list never gave out
             raise exceptions.NotFound(self.invalid_cursor_message) from error
+
+    def get_page_size(self, request: Request) -> int:
+        given = request.query_params.get(self.page_size_query_param)
+        if given is None:
+            return self.page_size or self.max_page_size
+        size = int(given[:9]) if given.isascii() and given.isdigit() else 0
+        if not 0 < size <= self.max_page_size:
+            said = f"This must be a whole number from 1 to {self.max_page_size}."
+            raise exceptions.ValidationError({self.page_size_query_param: [said]})
+        return size
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        parameters: list[dict[str, Any]] = super().get_schema_operation_parameters(view)
+        for parameter in parameters:
+            if parameter["name"] == self.page_size_query_param:
+                parameter["schema"] |= {"minimum": 1, "maximum": self.max_page_size}
+        return parameters
 
     def get_ordering(self, request: Request, queryset: Any, view: Any) -> tuple[str, ...]:
         return getattr(view, "page_ordering", ("-pk",))

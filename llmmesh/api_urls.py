@@ -12,6 +12,8 @@ urlpatterns = [
     path("", include("connections.api")),
     path("", include("gateway.api")),
     path("", include("gateway.limits.api")),
+    path("", include("gateway.budgets.api")),
     path("", include("gateway.routes.api")),
-    path("", include("gateway.explain_api")),
+    path("", include("gateway.explain.api")),
+    path("", include("gateway.usage_api")),
 ]

@@ -38,6 +38,8 @@ SECTIONS = (
     (
         Entry("usage", "Usage & cost", "chart-bar"),
         Entry("limits", "Limits", "gauge"),
+        Entry("budgets", "Budgets", "coin"),
+        Entry("explain", "What would happen", "test-pipe"),
         Entry("audit", "Audit log", "history"),
     ),
 )

@@ -28,15 +28,22 @@ OPTIONS = (
     "MESH_CUSTOM_CLASSES",
     "MESH_DATA_DIR",
     "MESH_DEBUG",
+    "MESH_DRAIN_SECONDS",
     "MESH_ENGINE_HOST",
     "MESH_ENGINE_PYTHON",
     "MESH_HOST",
+    "MESH_LEDGER_AWAY",
     "MESH_LOCAL_MODEL",
     "MESH_LOG_LEVEL",
+    "MESH_MAIL_FROM",
+    "MESH_MAIL_URL",
+    "MESH_MAX_CALLS",
+    "MESH_MAX_PAGES",
     "MESH_MODEL_FOLDERS",
     "MESH_PICTURE_ADDRESSES",
     "MESH_PRIVATE_ADDRESSES",
     "MESH_TRUSTED_PROXIES",
+    "MESH_USAGE_DAYS",
     "MESH_WEB_WORKERS",
 )
 
@@ -52,6 +59,13 @@ def refuse_unknown(environ: Mapping[str, str]) -> None:
     unknown = sorted(name for name in environ if name.startswith("MESH_") and name not in known)
     if unknown:
         raise ImproperlyConfigured(f"Unknown setting {', '.join(unknown)}. Known: {', '.join(sorted(known))}.")
+
+
+def refuse_too_little(least: float, **given: float) -> None:
+    """Such a number makes no sense: name its setting and stop."""
+    for name, value in given.items():
+        if not value >= least:  # not even "nan"
+            raise ImproperlyConfigured(f"{name} must be at least {least:g}; it is {value:g}.")
 
 
 def broker_url(redis_url: str) -> str:

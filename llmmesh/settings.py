@@ -6,7 +6,7 @@ from pathlib import Path
 import environ
 
 from llmmesh import logs
-from llmmesh.environment import broker_url, read_roots, refuse_unknown
+from llmmesh.environment import broker_url, read_roots, refuse_too_little, refuse_unknown
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -30,6 +30,18 @@ PICTURE_ADDRESSES = env.list("MESH_PICTURE_ADDRESSES", default=[])
 AMBIENT_IDENTITY = env.list("MESH_AMBIENT_IDENTITY", default=[])
 """Clouds (aws, google, azure) whose connections may use this machine's own identity."""
 WEB_WORKERS = env.int("MESH_WEB_WORKERS", default=1)
+MAX_CALLS = env.int("MESH_MAX_CALLS", default=1000)
+MAX_PAGES = env.int("MESH_MAX_PAGES", default=100)
+"""Requests that one process works on at once: calls of `/v1`, and all others."""
+DRAIN_SECONDS = env.float("MESH_DRAIN_SECONDS", default=1.0)
+"""For how long a process that is told to stop serves on, not ready any more."""
+refuse_too_little(1, MESH_WEB_WORKERS=WEB_WORKERS, MESH_MAX_CALLS=MAX_CALLS, MESH_MAX_PAGES=MAX_PAGES)
+refuse_too_little(0, MESH_DRAIN_SECONDS=DRAIN_SECONDS)
+LEDGER_AWAY = env.str("MESH_LEDGER_AWAY", default="refuse", choices=("refuse", "serve"))
+"""Whether calls are made while the database cannot take their rows; those that are made go to the journal."""
+USAGE_DAYS = env.int("MESH_USAGE_DAYS", default=400)
+"""For how long single calls are kept; their sums by the day stay."""
+refuse_too_little(32, MESH_USAGE_DAYS=USAGE_DAYS)
 LOCAL_MODEL = env("MESH_LOCAL_MODEL", default="smollm2")
 """A GGUF file, the name of the built-in model, or `off`."""
 MODEL_FOLDERS = env.list("MESH_MODEL_FOLDERS", default=[])
@@ -115,7 +127,13 @@ else:
     DATABASES["default"]["ENGINE"] = "django.db.backends.postgresql"
     DATABASES["default"]["OPTIONS"] = {
         **DATABASES["default"].get("OPTIONS", {}),
-        "pool": {"min_size": 1, "max_size": 10, "timeout": 5},
+        "pool": {"min_size": 1, "max_size": 10, "timeout": 5, "reconnect_timeout": 5},
+        # a line on which nothing is heard any more is dead after some seconds, not after hours
+        "connect_timeout": 3,
+        "tcp_user_timeout": 5000,
+        "keepalives_idle": 10,
+        "keepalives_interval": 3,
+        "keepalives_count": 3,
         "options": "-c lock_timeout=3000 -c statement_timeout=15000 -c idle_in_transaction_session_timeout=30000",
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -148,10 +166,19 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 5
 CELERY_BEAT_SCHEDULE = {
     "sweep-jobs": {"task": "gateway.tasks.sweep_jobs", "schedule": 5.0},
+    "sweep-leases": {"task": "gateway.tasks.sweep_leases", "schedule": 10.0},
+    "watch-budgets": {"task": "gateway.tasks.watch_budgets", "schedule": 10.0},
+    "forget-answers": {"task": "gateway.tasks.forget_answers", "schedule": 300.0},
+    "add-up-calls": {"task": "gateway.tasks.add_up_calls", "schedule": 60.0},
+    "keep-ledger": {"task": "gateway.tasks.keep_ledger", "schedule": 3600.0},
     "schedule-checks": {"task": "connections.tasks.schedule_checks", "schedule": 10.0},
     "trim-checks": {"task": "connections.tasks.trim_checks", "schedule": 3600.0},
 }
 CELERY_TIMEZONE = "UTC"
+
+vars().update(env.email_url("MESH_MAIL_URL", default="dummymail://"))
+EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = env("MESH_MAIL_FROM", default="llm-mesh@localhost")
 
 
 AUTH_USER_MODEL = "access.User"
@@ -197,7 +224,6 @@ CSRF_COOKIE_HTTPONLY = True
 CSRF_USE_SESSIONS = True
 CSRF_FAILURE_VIEW = "llmmesh.views.csrf_failed"
 SECURE_SSL_REDIRECT = SECURE
-SECURE_REDIRECT_EXEMPT = [r"^(healthz|readyz|metrics)$"]  # asked from beside the process, without the proxy
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = SECURE
 SECURE_REFERRER_POLICY = "same-origin"
@@ -235,7 +261,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["llmmesh.api.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "llmmesh.api.KeysetPagination",
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["llmmesh.api.FilterBackend"],
     "EXCEPTION_HANDLER": "llmmesh.api.exception_handler",
     "STRICT_JSON": True,
     "PAGE_SIZE": 100,
@@ -246,8 +272,14 @@ SPECTACULAR_SETTINGS = {
     "Models are asked at `/v1`, in the form of OpenAI's API.",
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENFORCE_NON_BLANK_FIELDS": True,
     "SERVE_PERMISSIONS": ["access.permissions.AllowAny"],
-    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "gateway.openapi.add_v1"],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "gateway.openapi.add_v1",
+        "gateway.openapi.add_refusals",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "JobStateEnum": "gateway.models.Job.State",
         "UsageStateEnum": "gateway.models.Usage.State",

@@ -23,8 +23,8 @@ from typing import IO, Any, cast
 from llmmesh import leftovers
 from llmmesh.leftovers import signal_group
 
-STOP_SECONDS = 20
-"""How long a child may take to stop: a Celery worker finishes what it runs."""
+STOP_SECONDS = 50
+"""How long a child may take to stop: web processes let calls end, a Celery worker what it runs."""
 GIVE_UP_AFTER = 5
 """A child that dies this often within `HOPELESS_SECONDS` will not get well by starting it again."""
 HOPELESS_SECONDS = 60

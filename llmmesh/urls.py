@@ -1,4 +1,4 @@
-"""All addresses. `/v1` is not here: `gateway.asgi` answers it before Django."""
+"""All addresses but `/v1` and the probes, which `gateway.asgi` and `llmmesh.probes` answer before Django."""
 
 from django.urls import include, path
 
@@ -16,9 +16,6 @@ urlpatterns = [
     path("", include("gateway.urls")),
     path("playground/", include("playground.urls")),
     path("api/", include("llmmesh.api_urls")),
-    path("healthz", views.healthz, name="healthz"),
-    path("readyz", views.readyz, name="readyz"),
-    path("metrics", views.metrics, name="metrics"),
 ]
 
 handler400 = views.bad_request

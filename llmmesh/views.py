@@ -1,18 +1,19 @@
-"""Pages of nobody in particular: the start, refusals, and the process endpoints."""
+"""Pages of nobody in particular: the start and refusals."""
+
+import sys
 
 from django.core.exceptions import PermissionDenied
-from django.db import DatabaseError, connection
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.template.loader import render_to_string
 from django_htmx.middleware import HtmxDetails
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from access.permissions import public, requires
+from access.permissions import requires
 from gateway.envelope import Problem, new_request_id
 from llmmesh.context import page
 
-PROBLEMS = {400: "invalid_value", 403: "scope_denied", 404: "not_found", 500: "internal_error"}
+PROBLEMS = {400: "invalid_value", 403: "scope_denied", 404: "not_found", 500: "internal_error", 503: "overloaded"}
 """What the error contract calls a refusal under `/api`."""
 
 
@@ -22,28 +23,6 @@ def home(request: HttpRequest) -> HttpResponse:
     for section in page(request)["rail"]:
         return redirect(section[0]["url"])
     raise Http404("This role has no page.")
-
-
-@public
-def healthz(request: HttpRequest) -> HttpResponse:
-    """The process answers; nothing else is asked, so that a provider's fault never restarts us."""
-    return JsonResponse({"status": "ok"})
-
-
-@public
-def readyz(request: HttpRequest) -> HttpResponse:
-    """Whether this process can serve: the database answers."""
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
-    except DatabaseError:
-        return JsonResponse({"status": "unavailable", "cause": "The database does not answer."}, status=503)
-    return JsonResponse({"status": "ok"})
-
-
-@public
-def metrics(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -60,9 +39,18 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 def crashed(request: HttpRequest) -> HttpResponse:
     """Rendered without the request, whose user or session may be what failed."""
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        return _without_database(request)
     if request.path.startswith("/api/"):
         return _problem(500, "Something went wrong here.")
     return HttpResponse(render_to_string("errors/500.html"), status=500)
+
+
+def _without_database(request: HttpRequest) -> HttpResponse:
+    """The database does not answer, or has no connection to spare."""
+    if request.path.startswith("/api/"):
+        return _problem(503, "The database does not answer at the moment; try again shortly.")
+    return HttpResponse(render_to_string("errors/503.html"), status=503, headers={"Retry-After": "1"})
 
 
 def csrf_failed(request: HttpRequest, reason: str = "") -> HttpResponse:
@@ -80,6 +68,7 @@ def _refused(request: HttpRequest, status: int, reason: str) -> HttpResponse:
 
 def _problem(status: int, reason: str) -> HttpResponse:
     request_id = new_request_id()
-    body = Problem(PROBLEMS[status], reason).body(request_id)
-    headers = {"x-request-id": request_id, "x-should-retry": "false"}
-    return HttpResponse(body, status=status, content_type="application/json", headers=headers)
+    problem = Problem(PROBLEMS[status], reason)
+    headers = {name.decode(): value.decode() for name, value in problem.headers()}
+    headers["x-request-id"] = request_id
+    return HttpResponse(problem.body(request_id), status=status, content_type="application/json", headers=headers)

@@ -25,7 +25,7 @@ class UserSerializer(StrictSerializer):
     role = serializers.ChoiceField(choices=Role.choices, required=False)
     groups = GroupsField(many=True, required=False)
     is_active = serializers.BooleanField(read_only=True)
-    last_login = serializers.DateTimeField(read_only=True)
+    last_login = serializers.DateTimeField(read_only=True, allow_null=True)
     date_joined = serializers.DateTimeField(read_only=True)
 
 
@@ -83,8 +83,8 @@ class KeySerializer(StrictSerializer):
     expires_at = serializers.DateTimeField(required=False, allow_null=True)
     state = serializers.CharField(read_only=True)
     created_at = serializers.DateTimeField(read_only=True)
-    last_used_at = serializers.DateTimeField(read_only=True)
-    revoked_at = serializers.DateTimeField(read_only=True)
+    last_used_at = serializers.DateTimeField(read_only=True, allow_null=True)
+    revoked_at = serializers.DateTimeField(read_only=True, allow_null=True)
 
 
 class NewKeySerializer(KeySerializer):

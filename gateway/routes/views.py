@@ -14,7 +14,7 @@ from access.requests import PageRequest, posted, takes_form
 from access.roles import Permission
 from gateway.models import Route, RouteTarget
 from gateway.routes import acts
-from gateway.routes.forms import RouteForm, Targets, target_forms
+from gateway.routes.forms import RouteForm, Targets, changed_forms, target_forms
 
 WITH_TARGETS = Prefetch("targets", RouteTarget.objects.select_related("model__connection"))
 
@@ -51,6 +51,17 @@ def route_edit(request: PageRequest, pk: int) -> HttpResponse:
         messages.success(request, "The route was changed.")
         return redirect("routes")
     return _show(request, form, targets, route)
+
+
+@requires(Permission.MANAGE_CONNECTIONS)
+@require_POST
+def route_rows(request: PageRequest, pk: int | None = None) -> HttpResponse:
+    """The form again with a row more, or one less; nothing is stored."""
+    targets = changed_forms(request.POST)
+    context = {"targets": targets, "route": get_object_or_404(Route, pk=pk) if pk else None}
+    if request.htmx:
+        return render(request, "gateway/route.html#targets", context)
+    return render(request, "gateway/route.html", {**context, "form": RouteForm.refilled(request.POST)})
 
 
 @requires(Permission.MANAGE_CONNECTIONS)

@@ -13,8 +13,10 @@ TYPES = {
     404: "not_found_error",
     405: "invalid_request_error",
     408: "invalid_request_error",
+    409: "conflict_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
+    422: "invalid_request_error",
     429: "rate_limit_error",
     502: "upstream_error",
     503: "overloaded_error",
@@ -36,7 +38,7 @@ def check_refusal(answer: Answer, status: int, code: str, param: str | None = No
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-should-retry"] in {"true", "false"}
     assert answer.headers["x-request-id"] == answer.error["request_id"]
-    if status in {429, 503}:
+    if status in {409, 429, 503} and answer.headers["x-should-retry"] == "true":
         assert answer.headers["retry-after"].isdigit()
     check_error(answer.error, status)
     check_discreet(answer)

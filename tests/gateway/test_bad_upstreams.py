@@ -12,7 +12,8 @@ from django.contrib.auth.models import Group
 
 from access.models import EVERYONE
 from connections.transport import Timeouts
-from gateway import breaker, pipeline
+from gateway import accepted, breaker
+from gateway.envelope import Problem
 from tests.connections.test_transport import Authority
 from tests.gateway.contract import chat, check_discreet, check_error, check_refusal
 from tests.mesh import EMBEDDERS, MODELS, make_connection
@@ -33,7 +34,7 @@ def mesh(shared_mesh):
 @pytest.fixture
 def hurried(monkeypatch):
     """Timeouts that a test can wait for."""
-    monkeypatch.setattr(pipeline, "TIMEOUTS", Timeouts(connect=1.0, first_byte=0.6, between=0.6, total=2.0))
+    monkeypatch.setattr(accepted, "TIMEOUTS", Timeouts(connect=1.0, first_byte=0.6, between=0.6, total=2.0))
 
 
 def ask(mesh, dialect, **fields):
@@ -234,7 +235,7 @@ def check_broken(mesh, answer, code):
     assert b"[DONE]" not in answer.body
     error = answer.chunks[-1]["error"]
     assert (error["code"], error["request_id"]) == (code, answer.headers["x-request-id"])
-    check_error(error, pipeline.Problem(code, "").status)
+    check_error(error, Problem(code, "").status)
     check_discreet(answer)
     row = mesh.usage(answer)
     assert (row.state, row.error_code, row.stream) == ("error", code, True)

@@ -1,15 +1,19 @@
 """The Job table as a queue: claims, fences, leases, the sweeper."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
 from django.db.models.functions import Now
 
+from access.threads import insist
 from connections.providers.calls import Mode
 from gateway import jobs
 from gateway.envelope import Problem
-from gateway.models import Job
+from gateway.ledger.record import Record
+from gateway.metering import Meter, commit
+from gateway.models import Job, Usage
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +57,45 @@ def test_an_expired_lease_is_claimed_again_and_the_old_claim_can_write_nothing(j
     assert jobs.Claim(taken).finish(Job.State.SUCCEEDED, "req_new", result={"from": "the new one"})
     job.refresh_from_db()
     assert (job.state, job.result, job.request_id) == ("succeeded", {"from": "the new one"}, "req_new")
+
+
+def test_the_call_of_a_dead_claim_is_written_down_as_unknown(job):
+    jobs.claim(job.pk)
+    Job.objects.update(lease_until=Now() - timedelta(seconds=1))
+
+    jobs.claim(job.pk)
+
+    row = Usage.objects.get()
+    assert (row.state, row.error_code, row.prompt_tokens, row.cost) == ("error", "internal_error", None, None)
+    assert (row.source, row.user_id, row.model) == ("generation", job.owner_id, "m")
+
+
+def test_the_call_of_a_dead_claim_is_written_down_once(job):
+    """Its worker died between the call's row and the job's end."""
+    first = jobs.claim(job.pk)
+    told = Record.of(job.owner.principal, Mode.CHAT, "generation", jobs._request_id(first, 1))
+    told.prompt_tokens = told.completion_tokens = 3
+    commit([told])
+    Job.objects.update(lease_until=Now() - timedelta(seconds=1))
+
+    jobs.claim(job.pk)
+
+    assert Usage.objects.get().prompt_tokens == 3
+
+
+def test_a_job_whose_worker_died_with_the_answer_in_hand_is_not_asked_again(job, heard):
+    answer = {"choices": ["an answer"], "usage": {"prompt_tokens": 5, "completion_tokens": 7}}
+    jobs.Claim(jobs.claim(job.pk)).keep(answer)
+    Job.objects.update(lease_until=Now() - timedelta(seconds=1))
+
+    assert jobs.claim(job.pk) is None
+    jobs.sweep(heard.append)
+
+    job.refresh_from_db()
+    assert (job.state, job.result, job.lease_until) == ("succeeded", answer, None)
+    row = Usage.objects.get()
+    assert (row.request_id, row.state, row.cost) == (job.request_id, "ok", None)
+    assert (row.prompt_tokens, row.completion_tokens) == (5, 7)
 
 
 def test_an_ended_job_is_not_ended_again(job):
@@ -103,6 +146,8 @@ def test_the_sweeper_parks_a_job_that_kills_its_workers(job, heard):
 
     job.refresh_from_db()
     assert (job.state, job.error["code"]) == ("failed", "poison")
+    lost = Usage.objects.filter(source="generation", user_id=job.owner_id, state="error")
+    assert sorted(lost.values_list("model", "prompt_tokens", "cost")) == [("m", None, None)] * jobs.MAX_CLAIMS
 
 
 def test_the_sweeper_ends_a_job_past_its_deadline(job, heard):
@@ -166,7 +211,7 @@ async def test_a_moment_without_the_database_loses_no_result(job):
             raise OperationalError("couldn't get a connection after 5.00 sec")
         return answer
 
-    assert await jobs._insist(work, "kept") == "kept"
+    assert await insist(jobs.INSISTENCE, work, "kept") == "kept"
     assert len(tries) == 3
 
 
@@ -174,3 +219,15 @@ def test_a_result_that_is_too_large_is_not_kept():
     assert jobs.result_of(b'{"data": []}') == {"data": []}
     with pytest.raises(Problem, match="larger than the 16 MiB"):
         jobs.result_of(b" " * (jobs.MAX_RESULT + 1))
+
+
+async def test_a_job_waits_while_the_ledger_is_away():
+    meter = Meter()
+    meter._refused = ["a row"]
+    waiting = asyncio.create_task(jobs._until_written(meter))
+
+    await asyncio.wait({waiting}, timeout=0.2)
+    assert not waiting.done()
+
+    meter._refused = []
+    await waiting

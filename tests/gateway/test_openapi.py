@@ -1,10 +1,13 @@
-"""`/v1` in the OpenAPI document."""
+"""`/v1` and the error contract in the OpenAPI document."""
+
+import json
 
 import pytest
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
 from gateway import asgi, bodies
+from gateway.envelope import Problem
 
 
 @pytest.fixture(scope="module")
@@ -18,6 +21,16 @@ def test_the_document_is_valid_and_names_every_route(schema):
     assert {*asgi.MODES, asgi.MODELS} <= set(schema["paths"])
 
 
+def test_every_operation_tells_how_it_refuses(schema):
+    operations = [operation for path in schema["paths"].values() for operation in path.values()]
+
+    shape = {"schema": {"$ref": "#/components/schemas/Refusal"}}
+    assert len(operations) > 60
+    assert {str(one["responses"]["default"]["content"]["application/json"]) for one in operations} == {str(shape)}
+    fields = set(schema["components"]["schemas"]["Refusal"]["properties"]["error"]["required"])
+    assert fields == set(json.loads(Problem("not_found", "No.").body("req_1"))["error"])
+
+
 @pytest.mark.parametrize("path", asgi.MODES)
 def test_a_route_says_what_it_takes(schema, path):
     mode = asgi.MODES[path]
@@ -25,6 +38,11 @@ def test_a_route_says_what_it_takes(schema, path):
 
     assert body["required"] == ["model", *bodies.CONTENT_OF[mode]]
     assert ("stream" in body["properties"]) == (mode in bodies.STREAMED)
+
+
+@pytest.mark.parametrize("path", asgi.MODES)
+def test_a_route_takes_an_idempotency_key(schema, path):
+    assert [one["name"] for one in schema["paths"][path]["post"]["parameters"]] == ["Idempotency-Key"]
 
 
 def test_limits_are_told(schema):

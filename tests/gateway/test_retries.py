@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from access.models import EVERYONE, User
 from connections.models import Connection, Price
 from connections.transport import Timeouts
-from gateway import breaker, pipeline, retries
+from gateway import accepted, breaker, retries
 from gateway.models import Attempt, Usage
 from tests.gateway.contract import chat, check_refusal
 from tests.gateway.test_streams import begin, wait_for
@@ -158,7 +158,7 @@ def test_the_provider_is_not_asked_earlier_than_it_wishes(mesh, upstream):
 
 
 def test_a_wait_beyond_the_deadline_is_the_callers_to_make(mesh, upstream, monkeypatch):
-    monkeypatch.setattr(pipeline, "TIMEOUTS", Timeouts(total=5.0))
+    monkeypatch.setattr(accepted, "TIMEOUTS", Timeouts(total=5.0))
     upstream.always(Fault.status(429, retry_after="7"))
 
     answer = ask(mesh)
@@ -170,7 +170,7 @@ def test_a_wait_beyond_the_deadline_is_the_callers_to_make(mesh, upstream, monke
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_retries_do_not_outlive_the_deadline(mesh, upstream, monkeypatch, stream):
-    monkeypatch.setattr(pipeline, "TIMEOUTS", Timeouts(total=1.0))
+    monkeypatch.setattr(accepted, "TIMEOUTS", Timeouts(total=1.0))
     upstream.script(Fault.status(500))
     upstream.always(Fault.silence())
 

@@ -9,6 +9,7 @@ from access import reach
 from access.models import AuditEvent
 from connections.models import Model
 from gateway.models import Route
+from gateway.routes import acts as acts_on_routes
 
 GPT, CLAUDE = "openai/gpt-4o-mini", "anthropic/claude-sonnet-5-5"
 
@@ -69,6 +70,59 @@ def test_a_route_that_is_opened_and_saved_stays_as_it_is(client, ada):
     assert given == [{"model": GPT, "weight": 1, "priority": 1}, {"model": CLAUDE, "weight": 1, "priority": 2}]
     client.post(reverse("route", args=[Route.objects.get().pk]), typed(GPT, CLAUDE))
     assert acts() == ["route.created"]
+
+
+def rows(answer):
+    return [(form["model"].value(), form["priority"].value()) for form in answer.context["targets"].forms]
+
+
+@pytest.mark.parametrize("htmx", [True, False])
+def test_rows_are_added_and_removed_before_anything_is_stored(client, ada, htmx):
+    client.force_login(ada)
+    given = typed(GPT, CLAUDE, "", name="Not checked yet") | {"target-2-weight": "much"}
+    headers = {"HX-Request": "true"} if htmx else {}
+
+    def change(**pressed):
+        return client.post(reverse("route-new-models"), given | pressed, headers=headers)
+
+    assert rows(client.get(reverse("route-new"))) == [(None, 1), (None, 1)]
+    more = change(add="1")
+    assert rows(more) == [(GPT, "1"), (CLAUDE, "2"), ("", "3"), (None, "3")]
+    assert ("Not checked yet" in more.content.decode()) == (not htmx)
+    assert rows(change(remove="0")) == [(CLAUDE, "2"), ("", "3")]
+    assert 'value="much"' in change(remove="0").content.decode()
+    assert rows(change(remove="nothing")) == [(GPT, "1"), (CLAUDE, "2"), ("", "3")]
+    assert rows(client.post(reverse("route-new-models"), {"add": "1"}, headers=headers)) == [(None, 1)]
+    assert not Route.objects.exists()
+
+
+def test_what_was_ticked_stays_ticked_when_a_row_is_added(client, ada):
+    client.force_login(ada)
+    given = typed(GPT, on_filter="on") | {"add": "1"}
+    del given["on_error"]
+
+    form = client.post(reverse("route-new-models"), given).context["form"]
+
+    assert [bool(form[name].value()) for name in ("on_error", "on_filter")] == [False, True]
+
+
+def test_a_route_takes_no_more_rows_than_models(client, ada):
+    client.force_login(ada)
+    given = typed(*[GPT] * acts_on_routes.MOST_TARGETS) | {"add": "1"}
+
+    answer = client.post(reverse("route-new-models"), given)
+
+    assert len(rows(answer)) == acts_on_routes.MOST_TARGETS
+    assert "Add a model" not in answer.content.decode()
+
+
+def test_a_route_whose_models_are_gone_shows_empty_rows(client, ada):
+    client.force_login(ada)
+    route = Route.objects.create(name="empty")
+
+    assert rows(client.get(reverse("route", args=[route.pk]))) == [(None, 1), (None, 1)]
+    assert client.post(reverse("route-models", args=[route.pk]), {"add": "1"}).status_code == 200
+    assert client.post(reverse("route-models", args=[route.pk + 1]), {"add": "1"}).status_code == 404
 
 
 WRONG = {

@@ -1,5 +1,6 @@
 """Routes: who is asked first, who next, with whose rights, and what the caller and the ledger learn of it."""
 
+import weakref
 from collections import Counter
 from dataclasses import replace
 
@@ -13,9 +14,11 @@ from access.models import EVERYONE, User
 from access.roles import Role
 from connections.models import Connection, Grant, Model
 from connections.providers.calls import Usage
+from connections.providers.errors import BadReply
 from gateway.models import Route
-from gateway.routing import Standings, ordered
-from gateway.snapshot import RouteEntry, Snapshot, TargetEntry, build
+from gateway.routing import Course, Standings, ordered
+from gateway.snapshot import RouteEntry, Snapshot, TargetEntry
+from gateway.snapshots import build
 from tests.gateway.contract import check_refusal
 from tests.mesh import make_connection
 from tests.upstream.faults import Fault
@@ -354,3 +357,27 @@ def test_no_target_is_ever_left_out(targets, drawn, strategy):
     assert sorted(names(found)) == sorted(TARGETS)
     failing = [entry.failing for entry in found]
     assert failing == sorted(failing)
+
+
+class Body:
+    """A large answer."""
+
+
+def refuse_to_read():
+    body = Body()
+    try:
+        raise ValueError(body)
+    except ValueError as error:
+        error.body = weakref.ref(body)
+        raise BadReply("Too large.") from error
+
+
+def test_a_failure_holds_nothing_of_the_answer_that_it_came_of():
+    with pytest.raises(BadReply) as caught:
+        refuse_to_read()
+    error, body = caught.value, caught.value.__cause__.body
+    del caught
+
+    Course(Standings(), []).fail(error)
+
+    assert body() is None

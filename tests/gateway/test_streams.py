@@ -1,13 +1,16 @@
 """Streams as their clients use and abuse them. Leaving closes the provider's call at once and is written down."""
 
+import asyncio
 import json
 import socket
+import threading
 import time
 
 import pytest
 
 from gateway import asgi
 from gateway.models import Usage
+from gateway.pipeline import engine
 from tests.gateway.contract import chat, check_refusal
 from tests.mesh import parse_answer, read_answer
 from tests.upstream.faults import Fault
@@ -89,7 +92,40 @@ def test_leaving_before_the_first_byte_closes_the_provider(mesh, upstream, diale
     with begin(mesh, dialect, stream=stream):
         wait_for(lambda: upstream.requests)
 
-    check_cancelled(upstream, the_only_row(known))
+    row = the_only_row(known)
+    check_cancelled(upstream, row)
+    assert row.prompt_tokens > 0 and row.estimated, "what was sent is billed, and counts in budgets"
+
+
+class SlowGate:
+    """Takes its time, as one does that has to ask another server first."""
+
+    def __init__(self):
+        self.asked = threading.Event()
+
+    async def admit(self, accepted, snapshot):
+        self.asked.set()
+        await asyncio.sleep(0.3)
+
+
+@pytest.fixture
+def slow_gate(mesh):
+    running, gate = asyncio.run_coroutine_threadsafe(engine(), mesh._loop).result(10), SlowGate()
+    running.gates.append(gate)
+    yield gate
+    running.gates.remove(gate)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_leaving_while_the_call_is_let_in_is_noticed(mesh, upstream, slow_gate, stream):
+    upstream.always(Fault.silence())
+    known = list(Usage.objects.values_list("pk", flat=True))
+    with begin(mesh, "openai", stream=stream):
+        assert slow_gate.asked.wait(5)
+
+    row = the_only_row(known)
+    assert (row.state, row.status, row.error_code) == ("cancelled", 499, "client_closed")
+    assert all(request.disconnected.wait(1) for request in upstream.requests)
 
 
 def test_leaving_after_one_event(mesh, upstream):

@@ -9,6 +9,7 @@ from llmmesh.environment import (
     broker_url,
     create_missing_secrets,
     read_roots,
+    refuse_too_little,
     refuse_unknown,
     secret_path,
 )
@@ -94,6 +95,13 @@ def test_a_misspelt_name_is_refused_and_named():
 @pytest.mark.parametrize("name", [*OPTIONS, *ROOT_SECRETS, "MESH_SECRET_KEY_FILE"])
 def test_a_known_name_passes(name):
     refuse_unknown({name: "anything"})
+
+
+@pytest.mark.parametrize("value", [0, -1, float("nan")])
+def test_a_number_that_makes_no_sense_is_refused_by_name(value):
+    refuse_too_little(1, MESH_MAX_PAGES=1)
+    with pytest.raises(ImproperlyConfigured, match="MESH_MAX_CALLS must be at least 1; it is"):
+        refuse_too_little(1, MESH_MAX_PAGES=1, MESH_MAX_CALLS=value)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,16 @@ def test_a_start_loads_no_heavy_sdk(program):
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_the_web_process_loads_what_postgresql_needs_only_for_postgresql():
+    """8 MB of memory."""
+    code = "import sys, llmmesh.asgi; print('psycopg' in sys.modules)"
+    environment = {**os.environ, "DATABASE_URL": "sqlite:///:memory:"}
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+
+    assert done.stdout.strip() == "False", done.stderr
+
+
 def test_the_local_models_process_knows_nothing_of_ours():
     code = "import sys; import local_model; print(sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run(
@@ -64,6 +74,25 @@ def test_the_local_models_process_knows_nothing_of_ours():
     )
 
     assert not set(eval(done.stdout)) & {"django", "celery", "llmmesh", "access", "connections", "gateway"}
+
+
+APPS = ("access", "connections", "gateway", "llmmesh", "playground")
+OPENS_CONNECTIONS = {"create_connection", "create_unix_connection", "open_connection", "open_unix_connection"}
+OPENS_CONNECTIONS |= {"create_datagram_endpoint", "sock_connect", "start_tls"}
+TALKS_WITH_OUR_OWN = ROOT / "llmmesh/supervisor.py"
+"""To the web server that it started."""
+
+
+def test_only_the_dialer_opens_connections():
+    """It checks where they lead; the transport is the only one to use it (see the import contracts)."""
+    opening = set()
+    for path in (path for app in APPS for path in (ROOT / app).rglob("*.py")):
+        called = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        methods = [one for one in called if isinstance(one, ast.Attribute) and ast.unparse(one.value) != "services"]
+        if {one.attr for one in methods} & OPENS_CONNECTIONS:
+            opening.add(path)
+
+    assert opening == {ROOT / "connections/dialing.py", TALKS_WITH_OUR_OWN}
 
 
 SHARED_BY_PROVIDERS = (

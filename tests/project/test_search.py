@@ -28,6 +28,7 @@ def test_an_analyst_finds_only_granted_models(client, alice, analysts, connect):
         ("Page", "Playground"),
         ("Page", "Models"),
         ("Page", "Usage & cost"),
+        ("Page", "What would happen"),
         ("Try model", "openai/gpt-4o-mini"),
     ]
     assert found(client, "alice") == []

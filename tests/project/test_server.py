@@ -1,7 +1,9 @@
 """Heads that are broken, too large or never end."""
 
 import json
+import select
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -38,6 +40,19 @@ def test_a_head_that_never_ends_is_cut_off(mesh: Mesh, monkeypatch: pytest.Monke
     assert 0.3 < time.monotonic() - started < 5
 
 
+def test_a_head_that_trickles_in_is_cut_off(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("llmmesh.server.HEAD_SECONDS", 0.5)
+    with mesh.connect() as line:
+        sent = 0
+        with suppress(ConnectionError):
+            for byte in HEAD * 10:
+                line.sendall(bytes([byte]))
+                sent += 1
+                time.sleep(0.05)
+
+    assert 0 < sent < len(HEAD * 10)
+
+
 def test_a_kept_connection_is_not_cut_off(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("llmmesh.server.HEAD_SECONDS", 0.3)
 
@@ -62,13 +77,57 @@ def test_a_client_that_reads_nothing_is_cut_off(mesh: Mesh, monkeypatch: pytest.
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmmesh.asgi.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("llmmesh.server.BODY_SECONDS", 0.3)
 
 
 def test_a_body_that_never_ends_is_refused(mesh: Mesh, slow: None):
     head = b"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nname="
 
     assert mesh.raw(head).startswith(b"HTTP/1.1 408 ")
+
+
+POST = b"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n\r\n"
+
+
+def test_a_body_that_trickles_in_is_refused(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("llmmesh.server.STRIDE", 0.5)
+    with mesh.connect() as line:
+        line.sendall(POST % 10_000)
+        for _ in range(30):
+            line.sendall(b"x")
+            time.sleep(0.1)
+            if select.select([line], [], [], 0)[0]:
+                break
+        answer = line.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"request_timeout" in answer
+
+
+def test_a_body_that_comes_at_a_fair_pace_is_waited_for(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("llmmesh.server.STRIDE", 0.5)
+    with mesh.connect() as line:
+        line.sendall(POST % 60_000)
+        for _ in range(20):
+            line.sendall(b"x" * 3_000)
+            time.sleep(0.1)
+        answer = line.recv(65536)
+
+    assert answer.startswith(b"HTTP/1.1 403 ")  # the whole form came, but not its token
+
+
+def test_idle_connections_make_room_for_new_ones(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("llmmesh.server.MAX_CONNECTIONS", 3)
+    lines = [mesh.connect() for _ in range(6)]
+    for line in lines:
+        with suppress(ConnectionError):
+            line.sendall(HEAD + b"\r\n")
+    answers = [line.recv(65536) for line in lines]
+    closed = [line for line in lines if select.select([line], [], [], 1)[0]]
+
+    assert answers[-1].startswith(b"HTTP/1.1 200")
+    assert len(closed) == 3
+    for line in lines:
+        line.close()
 
 
 def test_a_chunked_body_that_grows_too_large_is_refused(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):

@@ -19,6 +19,7 @@ import pytest
 
 from llmmesh import leftovers, processes
 from llmmesh.environment import create_missing_secrets
+from llmmesh.management.commands import up
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60
@@ -256,3 +257,12 @@ def test_a_part_refuses_a_database_that_nobody_prepared(machine, valkey):
 
     assert refused.returncode == 1
     assert "Run `manage.py prepare` once" in refused.stderr
+
+
+def test_no_part_of_an_answer_waits_for_the_receipt_of_another(settings):
+    """What connections to the inherited socket bring along, because uvicorn takes it for a local one."""
+    settings.PORT = free_port()
+    with up.listen() as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

@@ -19,6 +19,7 @@ from llmmesh.supervisor import Child, Supervisor
 
 PARTS = ("gateway", "web", "worker", "beat", "engines")
 BACKLOG = 2048
+OPEN_FILES = 65_536
 
 
 class Command(BaseCommand):
@@ -30,6 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *, only: str | None, **options: Any) -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the decrypted credentials
+        allow_open_files()
         try:
             with nullcontext() if only else locked(settings.DATA_DIR / "run" / "up.lock"):
                 status = run_one(only) if only else run_all()
@@ -39,6 +41,14 @@ class Command(BaseCommand):
                 "or choose another folder with MESH_DATA_DIR and another port with PORT."
             ) from None
         sys.exit(status)
+
+
+def allow_open_files() -> None:
+    """Each call takes two, of its client and its provider; the usual limit of 1,024 is soon reached."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def run_all() -> int:
@@ -97,13 +107,17 @@ def listen() -> socket.socket:
     """The web server's socket. The supervisor holds it, so that a restart of a web process refuses nobody."""
     family = socket.AF_INET6 if ":" in settings.HOST else socket.AF_INET
     try:
-        return socket.create_server((settings.HOST, settings.PORT), family=family, backlog=BACKLOG)
+        listening = socket.create_server((settings.HOST, settings.PORT), family=family, backlog=BACKLOG)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise CommandError(f"Cannot listen on {settings.HOST} port {settings.PORT}: {error.strerror}.") from error
         raise CommandError(
             f"Port {settings.PORT} is taken by another program. Choose another one: PORT={settings.PORT + 1} make run"
         ) from None
+    # uvicorn takes an inherited socket for a local one, and so does not ask for this: on connections that are kept,
+    # the second part of each answer would wait 40 ms for the client's receipt of the first.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def announce(supervisor: Supervisor, new: bool) -> None:
