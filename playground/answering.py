@@ -10,19 +10,23 @@ import contextvars
 import json
 import logging
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError
 from django.utils import timezone
+from msgspec import structs
 
 from access.principal import Principal
 from access.threads import in_thread
 from connections.providers.calls import JSON, Mode
+from gateway.accepted import Answered, Prompt
 from gateway.envelope import Problem
-from gateway.metering import Record
-from gateway.pipeline import Engine, Prompt, engine
+from gateway.ledger.record import Record
+from gateway.pipeline import Engine, engine
+from gateway.streaming import Stream
 from playground.models import INTERRUPTED, Run
 
 SAVE_EVERY = 0.5
@@ -48,7 +52,7 @@ class Answering:
         self._principal = principal
         self._prompt = Prompt(principal, Mode.CHAT, json.dumps(run.request).encode(), "playground")
         self._stirred = asyncio.Event()
-        self._record: Record | None = None
+        self._source: Answered | Stream | None = None
         self._task = asyncio.create_task(self._make(), context=contextvars.Context())
         _running[run.pk] = self
 
@@ -100,14 +104,27 @@ class Answering:
         self.run.effective = shortened(effective)
         if not self.run.request.get("stream"):
             answered = await running.ask(self._prompt)
-            self._record, self.run.adjusted = answered.record, answered.adjusted
+            self._source, self.run.adjusted = answered, answered.adjusted
             self._add(_text(json.loads(answered.body), "message"))
             return
         async with running.stream(self._prompt) as stream:
-            self._record = stream.record
+            self._source = stream
             async for chunk in stream:
                 self._add(_text(json.loads(chunk), "delta"))
             self.run.adjusted = stream.adjusted
+
+    async def _note_served(self) -> None:
+        """Who answered; where that is another one than was expected, what it was sent."""
+        if self._source is None:
+            return
+        record = self._source.record
+        for name in MEASURED:
+            setattr(self.run, name, getattr(record, name))
+        self.run.served, self.run.connection = record.model, record.connection
+        self.run.attempts = int(self._source.headers["x-mesh-attempts"])
+        if record.model != self.run.model:
+            with contextlib.suppress(Problem):
+                self.run.effective = shortened(sent_to(await engine(), self._prompt, record.model))
 
     def _add(self, piece: str) -> None:
         if piece:
@@ -133,10 +150,8 @@ class Answering:
     async def _settle(self) -> None:
         """Write down what came of it; the ledger's own row is the engine's matter."""
         self.run.text, self.run.request_id = self.text, self._prompt.request_id
-        for name in MEASURED:
-            if self._record is not None:
-                setattr(self.run, name, getattr(self._record, name))
         try:
+            await self._note_served()
             await in_thread(self._save)
         except Exception:
             logger.exception("The answer %s could not be saved", self.run.pk)
@@ -159,7 +174,10 @@ MEASURED = (
     "first_token_ms",
     "total_ms",
 )
-TOLD = ("state", "text", "problem", "problem_code", "effective", "adjusted", "request_id")
+TOLD = (
+    *("state", "text", "problem", "problem_code", "effective", "adjusted", "request_id"),
+    *("served", "connection", "attempts"),
+)
 
 
 async def stop(run_id: UUID) -> None:
@@ -180,6 +198,15 @@ async def end_answers() -> None:
     for answering in ending:
         await answering.finished()
     await (await engine()).meter.written()
+
+
+def sent_to(running: Engine, prompt: Prompt, model: str) -> JSON:
+    """What the provider of this model is sent first for the prompt, without credentials. Raises Problem."""
+    asked = structs.replace(prompt, body=json.dumps({**json.loads(prompt.body), "model": model}).encode())
+    record = Record.of(asked.principal, asked.mode, asked.source, asked.request_id)
+    sent = running.request_of(running.plan(asked, record, time.perf_counter()))
+    del sent["adjusted"]  # the answer itself tells
+    return sent
 
 
 def _text(answer: JSON, part: str) -> str:

@@ -55,8 +55,8 @@ class AttemptForm(forms.Form):
         super().__init__(data, initial=initial)
         self.choices = catalogue.choices(user, self.mode)
         self.choice = self._chosen()
-        pickable = [(one.model.public_id, one.model.public_id) for one in self.choices if not one.reason]
-        model = forms.ChoiceField(label="Model", choices=pickable, initial=self.choice and self.choice.model.public_id)
+        pickable = [(one.value, one.value) for one in self.choices if not one.reason]
+        model = forms.ChoiceField(label="Model", choices=pickable, initial=self.choice and self.choice.value)
         model.error_messages |= {"required": "Pick a model first.", "invalid_choice": "There is no such model for you."}
         self.fields = {"model": model, **self.fields}
         for name, parameter in self._offered().items():
@@ -67,13 +67,12 @@ class AttemptForm(forms.Form):
     def _chosen(self) -> Choice | None:
         wanted = self.data.get("model") if self.is_bound else self.initial.get("model")
         usable = [choice for choice in self.choices if not choice.reason]
-        return next((one for one in usable if one.model.public_id == wanted), usable[0] if usable else None)
+        return next((one for one in usable if one.value == wanted), usable[0] if usable else None)
 
     def _offered(self) -> dict[str, Parameter]:
         if self.choice is None:
             return {}
-        taken = self.choice.parameters
-        return {name: one for name, one in KNOWN[self.mode].items() if one.label and taken.takes(name)}
+        return {name: one for name, one in KNOWN[self.mode].items() if one.label and self.choice.takes(name)}
 
     @property
     def hints(self) -> list[tuple[str, tuple[str, ...]]]:

@@ -1,6 +1,7 @@
 """One call for pictures, vectors or a ranking: asked on the same path as all others, shown at once, not kept."""
 
 import base64
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from django.utils.safestring import SafeString
 
 from access.principal import Principal
 from connections.providers.calls import JSON, Mode
+from gateway.accepted import Prompt
 from gateway.asgi import MODES
 from gateway.envelope import Problem
-from gateway.metering import Record
-from gateway.pipeline import Prompt, engine
-from playground.answering import shortened
+from gateway.ledger.record import Record
+from gateway.pipeline import engine
+from playground.answering import sent_to, shortened
 from playground.forms import picture_type
 from playground.problems import NEXT_STEPS, RETRY
 from playground.render import coloured
@@ -34,6 +36,8 @@ class Attempt:
     request: JSON
     answer: JSON = field(default_factory=dict)
     record: Record | None = None
+    attempts: int = 0
+    """Upstream calls that it took."""
     effective: JSON = field(default_factory=dict)
     """Method, path and body as sent to the provider, without credentials."""
     adjusted: Sequence[str] = ()
@@ -44,6 +48,11 @@ class Attempt:
     def code(self) -> SafeString:
         """The same call from a shell."""
         return coloured(curl(self.request, settings.BASE_URL, PATHS[self.mode]), "bash")
+
+    @property
+    def was_routed(self) -> bool:
+        """Whether it says something who answered."""
+        return self.record is not None and (self.record.model != self.request["model"] or self.attempts > 1)
 
     @property
     def next_step(self) -> str:
@@ -77,7 +86,11 @@ async def attempt(principal: Principal, mode: Mode, body: JSON) -> Attempt:
     except Problem as problem:
         made.problem = problem
         return made
+    if answered.record.model != body["model"]:
+        with contextlib.suppress(Problem):
+            made.effective = shortened(sent_to(running, prompt, answered.record.model))
     made.answer, made.record = json.loads(answered.body), answered.record
+    made.attempts = int(answered.headers["x-mesh-attempts"])
     made.adjusted = [change for change in answered.adjusted if not change.startswith("response_format dropped")]
     return made
 

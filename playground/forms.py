@@ -119,15 +119,15 @@ class SettingsForm(forms.Form):
     def _chosen(self) -> Choice | None:
         """The model asked for; while nobody has asked, the first that can be picked."""
         wanted = self.data.get("model") if self.is_bound else self.initial.get("model")
-        named = next((choice for choice in self.choices if choice.model.public_id == wanted), None)
+        named = next((choice for choice in self.choices if choice.value == wanted), None)
         pickable = next((choice for choice in self.choices if not choice.reason), None)
         return named if named or self.is_bound else pickable
 
     def _parameter_fields(self, choice: Choice) -> dict[str, forms.Field]:
-        taken = choice.parameters
-        fields = {name: _field(name, parameter) for name, parameter in OFFERED.items() if choice.takes(name)}
+        rules = {name: rule for name in OFFERED if (rule := choice.rule(name)) is not None}
+        fields = {name: _field(name, OFFERED[name]) for name in rules}
         for name, field in fields.items():
-            _add_slider(field, OFFERED[name], taken.rules[name])
+            _add_slider(field, OFFERED[name], rules[name])
         if "response_format" in fields:
             fields["schema"] = Schema(label="JSON schema", required=False)
         return fields
@@ -151,7 +151,7 @@ class SettingsForm(forms.Form):
             raise forms.ValidationError("There is no such model. Pick another one.")
         if self.choice.reason:
             raise forms.ValidationError(f"{self.choice.name} cannot be used: {self.choice.reason}. Pick another one.")
-        return self.choice.model.public_id
+        return self.choice.value
 
     def clean(self) -> None:
         wanted = self.cleaned_data.get("response_format") == "json_schema"
@@ -160,8 +160,8 @@ class SettingsForm(forms.Form):
 
     @property
     def kind(self) -> str:
-        """The chosen model's provider."""
-        return self.choice.model.connection.kind if self.choice else ""
+        """The chosen model's provider; empty for a route."""
+        return self.choice.kind if self.choice else ""
 
     @property
     def sees(self) -> bool:

@@ -30,7 +30,7 @@ class Conversation(models.Model):
     owner = models.ForeignKey(User, on_delete=models.CASCADE, related_name="conversations")
     title = models.CharField(max_length=120, blank=True)
     model = models.CharField(max_length=300, blank=True)
-    """Public id of the model chosen last."""
+    """Public id of the model, or name of the route, chosen last; either may be gone by now."""
     system = models.TextField(blank=True, default=FIRST_SYSTEM)
     parameters = models.JSONField(default=dict, blank=True)
     """The settings form's other fields, as they were filled in last."""
@@ -124,7 +124,13 @@ class Run(models.Model):
     turn = models.ForeignKey(Turn, on_delete=models.CASCADE, related_name="runs")
     model = models.CharField(max_length=300)
     kind = models.CharField(max_length=40)
-    """Of the connection that was asked."""
+    """Of the connection that was asked; empty for a route."""
+    served = models.CharField(max_length=300, blank=True)
+    """The model that answered: one of the route's, if that was asked."""
+    connection = models.CharField(max_length=80, blank=True)
+    """That it is of."""
+    attempts = models.PositiveSmallIntegerField(null=True)
+    """Upstream calls that it took."""
     request = models.JSONField()
     """The body as `/v1/chat/completions` would take it."""
     effective = models.JSONField(default=dict)
@@ -157,11 +163,16 @@ class Run(models.Model):
 
     @property
     def model_name(self) -> str:
-        return self.model.partition("/")[2]
+        return self.model.partition("/")[2] or self.model
 
     @property
     def provider(self) -> type[Provider] | None:
         return registry.providers().get(self.kind)
+
+    @property
+    def was_routed(self) -> bool:
+        """Whether it says something who answered."""
+        return bool(self.served) and (self.served != self.model or (self.attempts or 0) > 1)
 
     @property
     def running(self) -> bool:

@@ -17,6 +17,7 @@ NEXT_STEPS = {
     "upstream_tls_error": MEND,
     "rate_limit_exceeded": LATER,
     "overloaded": LATER,
+    "shutting_down": LATER,
     "upstream_unavailable": LATER,
     "upstream_timeout": LATER,
     "interrupted": "Regenerate the answer.",

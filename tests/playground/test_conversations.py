@@ -86,7 +86,7 @@ def test_changing_the_model_keeps_what_was_typed(client, page, chat, connect, an
     for answer in (whole, parts):
         assert 'value="0.7"' in answer.content.decode()
         assert "Rhyme.</textarea>" in answer.content.decode()
-    assert parts.content.decode().count("<hx-partial") == 3
+    assert parts.content.decode().count("<hx-partial") == 4
     assert not Conversation.objects.exists()
 
 

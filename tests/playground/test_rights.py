@@ -165,4 +165,4 @@ def test_who_has_picked_no_model_is_told_so(client, alice):
 def test_the_first_pickable_model_is_proposed(alice, chat):
     Model.objects.create(connection=chat, public_id="openai/aaa", upstream_id="aaa", enabled=False)
 
-    assert SettingsForm(initial={}, user=alice).choice.model.public_id == "openai/gpt-4o-mini"
+    assert SettingsForm(initial={}, user=alice).choice.value == "openai/gpt-4o-mini"
