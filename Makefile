@@ -12,7 +12,7 @@ unexport PYTHONPATH VIRTUAL_ENV PYTHONDONTWRITEBYTECODE
 
 ENGINES ?= engines
 
-.PHONY: help run test test-peers engines docs lint lock bench clean
+.PHONY: help run test chaos schemathesis test-peers engines docs lint lock bench bench-peers clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -30,6 +30,13 @@ endif
 
 docs: .venv/.dev ## Write docs/providers.md from the registry and from what the provider tests show
 	@$(VENV)/python -m pytest -p tests.providers.report -n 0 --providers-report $(ARGS)
+
+chaos: .venv/.dev ## Break things at full length and show what held (SEED=1 plays the same again, ARGS="-k jobs" picks some)
+	@$(VENV)/python tools/with_postgres.py $(VENV)/python -m pytest tests/chaos -n 0 -q -p no:randomly --long $(ARGS)
+
+schemathesis: export EXAMPLES ?= 50
+schemathesis: .venv/.dev ## Ask all that the OpenAPI document describes with good and bad data (EXAMPLES=50 of each)
+	@$(VENV)/python -m pytest tests/project/test_schemathesis.py -n 0 -q -s $(ARGS)
 
 test-peers: .venv/.dev .venv-engines/.engines ## Test against real servers of others, installed from PyPI (gigabytes; PEERS="litellm" picks some)
 	@$(VENV)/python tools/peers.py $(UV) $(PEERS)
@@ -53,8 +60,13 @@ lock: $(UV) ## Resolve the newest allowed versions into requirements/*.txt
 	$(COMPILE) pyproject.toml -o requirements/base.txt
 	$(COMPILE) pyproject.toml --group dev --constraint requirements/base.txt -o requirements/dev.txt
 
-bench: .venv/.dev ## Measure what a call costs
+bench: .venv/.dev ## Measure what a call costs (ARGS="--peers" with what bench-peers installs; docs/performance.md)
 	@$(VENV)/python -m bench $(ARGS)
+
+bench-peers: .venv/.dev ## Install the servers and the profiler that the bench compares and looks with (needs npm)
+	@$(VENV)/python tools/peers.py --make $(UV) litellm py-spy
+	@mkdir -p .venv-peers/portkey && cp bench/portkey.json .venv-peers/portkey/package.json
+	npm install --prefix .venv-peers/portkey --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel error
 
 clean: ## Remove the environment; the data folder stays
 	rm -rf .venv .venv-engines .venv-peers .tools

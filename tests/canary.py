@@ -52,8 +52,9 @@ def _dumped() -> bytes:
         name = Path(settings["NAME"])
         with connection.cursor() as cursor:
             text = "\n".join(cursor.connection.iterdump()).encode()
-        beside = [Path(f"{name}{suffix}") for suffix in ("", "-wal")]
-        return text + b"".join(path.read_bytes() for path in beside if path.exists())
+        files = [f"{name}{suffix}" for suffix in ("", "-wal") if Path(f"{name}{suffix}").exists()]
+        # by another process: closing the file here would drop SQLite's locks on it, and other processes write to it
+        return text + subprocess.run(["cat", *files], check=True, capture_output=True).stdout
     address = f"postgres://{settings['USER']}:{settings['PASSWORD']}@{settings['HOST']}:{settings['PORT']}"
     command = ["pg_dump", f"{address}/{settings['NAME']}"]
     return subprocess.run(command, check=True, capture_output=True).stdout

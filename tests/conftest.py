@@ -13,7 +13,8 @@ from access import keys
 from access.models import EVERYONE, User
 from access.roles import Role, Scope
 
-pytest_plugins = ["tests.upstream.fixtures", "tests.mesh", "tests.workers", "tests.skips", "tests.local"]
+pytest_plugins = ["tests.upstream.fixtures", "tests.mesh", "tests.away", "tests.workers", "tests.skips", "tests.local"]
+pytest_plugins += ["tests.chaos.verdicts"]
 
 PASSWORD = "correct horse battery staple"
 

@@ -105,63 +105,38 @@ class Answer:
         return "".join(choice["delta"].get("content") or "" for choice in choices)
 
 
-class Mesh:
-    """The application, served in a thread of its own, and the means to speak with it."""
+class Client:
+    """The means to speak with the application at one port."""
 
-    def __init__(self) -> None:
-        options = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": 1, "ws": "none", "server_header": False}
-        options |= {"http": "llmmesh.server:Protocol", "access_log": False, "log_level": "warning"}
-        config = uvicorn.Config("llmmesh.asgi:application", port=0, **options)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="mesh", daemon=True)
-        self.key = ""
+    def __init__(self, port: int, key: str = "") -> None:
+        self.port = port
+        self.key = key
         """What calls are made with unless they say otherwise."""
-
-    def _serve(self) -> None:
-        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
-            self._loop = runner.get_loop()
-            runner.run(self._server.serve())
-
-    def start(self) -> None:
-        self._thread.start()
-        while not self._server.started:
-            assert self._thread.is_alive(), "the application did not start"
-            time.sleep(0.01)
-        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join(20)
-
-    def refresh(self) -> None:
-        """Let the gateway see at once what was just saved; by itself it would take up to two seconds."""
-
-        async def refresh() -> None:
-            await (await engine()).snapshots.refresh()
-
-        asyncio.run_coroutine_threadsafe(refresh(), self._loop).result(10)
-
-    def forget(self) -> None:
-        """Let no failure of an earlier test keep a model from being called."""
-
-        async def forget() -> None:
-            (await engine()).standings.forget()
-
-        asyncio.run_coroutine_threadsafe(forget(), self._loop).result(10)
-
-    # --- speaking with it
+        self.patience = 30.0
+        """Seconds for which an answer may be silent."""
 
     def open(
         self, method: str, path: str, body: Any = None, *, key: str | None = None, headers: dict[str, str] | None = None
     ) -> http.client.HTTPResponse:
         """The answer from its first byte on; its `close` leaves at once."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=self.patience)
+        self.send(connection, method, path, body, key=key, headers=headers)
+        return connection.getresponse()
+
+    def send(
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        key: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
         data = body if isinstance(body, bytes | None) else json.dumps(body).encode()
         key = self.key if key is None else key
         auth = {"authorization": f"Bearer {key}"} if key else {}
         connection.request(method, path, data, {"content-type": "application/json", **auth, **(headers or {})})
-        return connection.getresponse()
 
     def request(self, method: str, path: str, body: Any = None, **options: Any) -> Answer:
         with self.open(method, path, body, **options) as answer:
@@ -183,6 +158,51 @@ class Mesh:
             with suppress(ConnectionError):  # it may answer and close before it has read all
                 line.sendall(data)
             return read_answer(line)
+
+
+class Mesh(Client):
+    """The application, served in a thread of its own, and the means to speak with it."""
+
+    def __init__(self) -> None:
+        options = {"timeout_keep_alive": 75, "timeout_graceful_shutdown": 1, "ws": "none", "server_header": False}
+        options |= {"http": "llmmesh.server:Protocol", "access_log": False, "log_level": "warning"}
+        config = uvicorn.Config("llmmesh.asgi:application", port=0, **options)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, name="mesh", daemon=True)
+        super().__init__(0)
+
+    def _serve(self) -> None:
+        with asyncio.Runner(loop_factory=self._server.config.get_loop_factory()) as runner:
+            self._loop = runner.get_loop()
+            runner.run(self._server.serve())
+
+    def start(self) -> None:
+        self._thread.start()
+        while not self._server.started:
+            assert self._thread.is_alive(), "the application did not start"
+            time.sleep(0.01)
+        self.port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(20)
+
+    def refresh(self) -> None:
+        """Let the gateway see at once what was just saved; by itself it would take up to two seconds."""
+
+        async def refresh() -> None:
+            await (await engine()).snapshots.refresh()
+
+        asyncio.run_coroutine_threadsafe(refresh(), self._loop).result(10)
+
+    def forget(self) -> None:
+        """Let no failure of an earlier test keep a model from being called."""
+
+        async def forget() -> None:
+            (await engine()).standings.forget()
+
+        asyncio.run_coroutine_threadsafe(forget(), self._loop).result(10)
 
     # --- what it wrote down
 

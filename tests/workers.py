@@ -28,6 +28,8 @@ class Workers:
         self.log = folder / "workers.log"
         self.redis_url = f"unix://{self.socket}"
         self.running: list[subprocess.Popen[bytes]] = []
+        self.webs: dict[int, subprocess.Popen[bytes]] = {}
+        """The web processes by their ports."""
         self.environment = {**os.environ, "REDIS_URL": self.redis_url, "DATABASE_URL": database_url()}
 
     def start(self, child: Child) -> subprocess.Popen[bytes]:
@@ -50,12 +52,12 @@ class Workers:
             time.sleep(0.02)
         return process
 
-    def start_web(self, **environment: str) -> int:
+    def start_web(self, port: int = 0, **environment: str) -> int:
         """A web process of its own; returns its port once it answers."""
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            port: int = listening.getsockname()[1]
+        with socket.create_server(("127.0.0.1", port)) as listening:
+            port = listening.getsockname()[1]
             (child,) = processes.web({**self.environment, **environment}, listening)
-            process = self.start(child)
+            process = self.webs[port] = self.start(child)
         until = time.monotonic() + PATIENCE
         while process.poll() is None and time.monotonic() < until and not _answers(port):
             time.sleep(0.05)
@@ -86,12 +88,13 @@ def _answers(port: int) -> bool:
         line.close()
 
 
-def database_url() -> str:
-    """The test's own database, for other processes."""
+def database_url(through: tuple[str, int] | None = None) -> str:
+    """The test's own database, for other processes; those that go through a proxy find it there."""
     found = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"sqlite:///{found['NAME']}"
-    return f"postgres://{found['USER']}:{found['PASSWORD']}@{found['HOST']}:{found['PORT']}/{found['NAME']}"
+    host, port = through or (found["HOST"], found["PORT"])
+    return f"postgres://{found['USER']}:{found['PASSWORD']}@{host}:{port}/{found['NAME']}"
 
 
 @pytest.fixture
@@ -99,12 +102,12 @@ def workers(transactional_db: None, tmp_path: Path) -> Iterator[Workers]:
     """Valkey and beat run; workers are started by the test. Tasks of this process reach them too."""
     running, before = Workers(tmp_path), app.conf.broker_url
     running.start_valkey()
-    _use_broker(broker_url(running.redis_url))
+    use_broker(broker_url(running.redis_url))
     running.start(processes.beat(running.environment))
     try:
         yield running
     finally:
-        _use_broker(before)
+        use_broker(before)
         running.stop()
         print(running.log.read_text()[-4000:])
 
@@ -120,7 +123,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         running.stop()
 
 
-def _use_broker(url: str) -> None:
+def use_broker(url: str) -> None:
     app.conf.broker_url = url
     pools.reset()
     app._pool = None

@@ -5,7 +5,7 @@ from urllib.parse import quote
 
 import pytest
 
-LISTS = ["audit", "connections", "generations", "grants", "groups", "keys", "models", "usage", "users"]
+LISTS = ["audit", "budgets", "connections", "generations", "grants", "groups", "keys", "models", "usage", "users"]
 POSITIONS = ["abc", "9" * 30, "9" * 5_000, "\0", "2026-99-01", ""]
 
 
@@ -30,7 +30,7 @@ def test_a_made_up_value_through_the_api(ada, calling, model, query):
 
 PAGES = [
     *("/search/?q=%00", "/keys/?after=%00", "/connections/?q=%00", "/connections/%00/", "/models/?q=a%00b"),
-    *(f"/{page}/?after={'9' * digits}" for page in ("audit", "keys") for digits in (30, 5_000)),
+    *(f"/{page}/?after={'9' * digits}" for page in ("audit", "keys", "budgets") for digits in (30, 5_000)),
 ]
 
 

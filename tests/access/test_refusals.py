@@ -2,6 +2,7 @@
 
 import pytest
 from django.core.exceptions import SuspiciousOperation
+from django.db import OperationalError
 from django.http import HttpRequest
 from django.urls import path
 
@@ -16,6 +17,11 @@ def suspect(request: HttpRequest) -> None:
 
 
 @public
+def lack(request: HttpRequest) -> None:
+    raise OperationalError("no connection to secret detail")
+
+
+@public
 def crash(request: HttpRequest) -> None:
     raise ZeroDivisionError("secret detail")
 
@@ -24,6 +30,8 @@ urlpatterns = [
     *urlpatterns,
     path("suspect/", suspect),
     path("crash/", crash),
+    path("lack/", lack),
+    path("api/lack/", lack),
     path("api/suspect/", suspect),
     path("api/crash/", crash),
 ]
@@ -36,7 +44,7 @@ def visitor(client, db):
     return client
 
 
-@pytest.mark.parametrize(("address", "status"), [("suspect", 400), ("nothing", 404), ("crash", 500)])
+@pytest.mark.parametrize(("address", "status"), [("suspect", 400), ("nothing", 404), ("crash", 500), ("lack", 503)])
 def test_a_person_gets_a_page(visitor, address, status):
     response = visitor.get(f"/{address}/")
 
@@ -48,7 +56,12 @@ def test_a_person_gets_a_page(visitor, address, status):
 
 @pytest.mark.parametrize(
     ("address", "status", "code"),
-    [("suspect", 400, "invalid_value"), ("nothing", 404, "not_found"), ("crash", 500, "internal_error")],
+    [
+        ("suspect", 400, "invalid_value"),
+        ("nothing", 404, "not_found"),
+        ("crash", 500, "internal_error"),
+        ("lack", 503, "overloaded"),
+    ],
 )
 def test_a_program_gets_the_contract(visitor, address, status, code):
     response = visitor.get(f"/api/{address}/")
@@ -65,7 +78,7 @@ def test_a_refusal_names_the_role(alice, signed_in):
     assert "Your role Analyst does not allow it." in page
 
 
-@pytest.mark.parametrize("path", ["/accounts/login/", "/nothing/", "/healthz"])
+@pytest.mark.parametrize("path", ["/accounts/login/", "/nothing/"])
 def test_every_answer_forbids_inline_scripts_and_frames(visitor, path):
     policy = visitor.get(path)["Content-Security-Policy"]
 

@@ -16,7 +16,7 @@ def test_a_route_declares_who_may_use_it(route):
 def test_the_walk_finds_pages_and_api():
     names = {route.name for route in ROUTES}
 
-    assert {"home", "account_login", "users", "keys", "audit", "healthz"} <= names
+    assert {"home", "account_login", "users", "keys", "audit"} <= names
     assert {"api-user-list", "api-key-detail", "api-audit-list", "api-schema"} <= names
     assert PAGES and API
 

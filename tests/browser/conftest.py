@@ -104,3 +104,15 @@ def check_accessibility(site: Page) -> Callable[[], None]:
         assert found == []
 
     return check
+
+
+def shoot(site: Page, name: str) -> None:
+    """For looking at: `SHOTS=folder pytest tests/browser/…`."""
+    if folder := os.environ.get("SHOTS"):
+        for theme in ("light", "dark"):
+            site.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
+            for width in (1440, 390):
+                site.set_viewport_size({"width": width, "height": 900})
+                # a hidden caret would be a style that our policy does not allow
+                site.screenshot(path=f"{folder}/{name}-{theme}-{width}.png", full_page=True, caret="initial")
+        site.set_viewport_size({"width": 1440, "height": 900})

@@ -1,29 +1,17 @@
 """Limits as an admin sets them and an analyst meets them, counted by a real Valkey."""
 
-import os
-
 import pytest
 from playwright.sync_api import expect
 
 from access import keys
 from gateway.limits import acts
 from gateway.models import Limit
+from tests.browser.conftest import shoot
 
 
 @pytest.fixture(autouse=True)
 def counted_together(settings, valkey):
     settings.REDIS_URL = valkey
-
-
-def shoot(site, name):
-    """For looking at: `SHOTS=folder pytest tests/browser/test_limits.py`."""
-    if folder := os.environ.get("SHOTS"):
-        for theme in ("light", "dark"):
-            site.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
-            for width in (1440, 390):
-                site.set_viewport_size({"width": width, "height": 900})
-                site.screenshot(path=f"{folder}/{name}-{theme}-{width}.png")
-        site.set_viewport_size({"width": 1440, "height": 900})
 
 
 def test_an_admin_sets_a_limit_and_an_analyst_meets_it(

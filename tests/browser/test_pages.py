@@ -4,8 +4,9 @@ import pytest
 from playwright.sync_api import expect
 
 from connections.models import HealthCheck, State
+from gateway.ledger.record import Record
 from gateway.limits import acts
-from gateway.metering import Record, commit
+from gateway.metering import commit
 from gateway.models import Limit, Usage
 
 PAGES = [
@@ -22,6 +23,8 @@ PAGES = [
     "/limits/",
     "/limits/new/?scope=user",
     "/limits/mine/",
+    "/budgets/",
+    "/budgets/new/?scope=user",
     "/audit/",
     "/accounts/password/change/",
 ]

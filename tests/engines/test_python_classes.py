@@ -125,7 +125,7 @@ def test_a_class_that_cannot_be_had_is_told_with_the_reason(start, name, options
 def test_nothing_of_ours_is_imported_there(start, tmp_path):
     (tmp_path / "looker.py").write_text(
         "import sys\nclass Looker:\n    model_name = 'x'\n    def generate(self, inputs):\n"
-        "        ours = ('django', 'aiohttp', 'access', 'gateway', 'llmmesh', 'connections.providers', 'torch')\n"
+        "        ours = ('django', 'httptools', 'access', 'gateway', 'llmmesh', 'connections.providers', 'torch')\n"
         "        return [[str([name for name in ours if name in sys.modules])]]\n"
     )
     program = start(told("looker:Looker", classes=["looker:Looker"]), tmp_path)
