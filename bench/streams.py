@@ -1,54 +1,91 @@
-"""Opens many streams at once and reads them: `python -m bench.streams PORT KEY STREAMS`. Prints JSON."""
+"""Reads streams and tells when their chunks came: `python -m bench.streams JSON`. Prints JSON.
+
+Side by side, begun over a second so that they do not march in step (`"alone": false`), or one after the other.
+"""
 
 import asyncio
 import json
 import re
 import sys
 import time
+from typing import Any
 
 import uvloop
 
-SENT = re.compile(rb'"created":(\d{6,})')
-BODY = json.dumps(
-    {"model": "bench/bench", "messages": [{"role": "user", "content": "x" * 800}], "stream": True}
-).encode()
+SENT = re.compile(rb"@(\d+) ")
+PROMPT = "rate={rate} chunks={chunks} " + "x" * 760
+PATIENCE = 120.0
+"""Seconds."""
 
 
-async def read_one(port: int, key: str, delays: list[float]) -> tuple[int, bool]:
-    """Chunks seen, and whether the stream ended properly."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**20)
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {key}\r\n"
-    head += f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n"
-    writer.write(head.encode() + BODY)
-    chunks, done = 0, False
-    while not done:
-        data = await reader.read(65536)
-        if not data:
-            break
+class Reading(asyncio.Protocol):
+    """One stream. `ended` is done when it is over, properly or not."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.get_running_loop().create_future()
+        self.delays: list[float] = []
+        """Milliseconds that each chunk was on its way."""
+        self.first = 0
+        """When the first chunk came, in ns."""
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
         now = time.monotonic_ns()
-        sent = [int(stamp) for stamp in SENT.findall(data)]
-        delays += [(now - stamp) / 1e6 for stamp in sent]
-        chunks += len(sent)
-        done = b"data: [DONE]" in data
-    writer.close()
-    return chunks, done
+        data = self._rest + data
+        found = [now - int(stamp) for stamp in SENT.findall(data)]
+        if found:
+            self.first = self.first or now
+            self.delays += [delay / 1e6 for delay in found]
+        if data.find(b"data: [DONE]") >= 0:
+            self._over(True)
+        self._rest = data[data.rfind(b"\n\n") + 1 :]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._over(False)
+
+    def _over(self, properly: bool) -> None:
+        if not self.ended.done():
+            self.ended.set_result(properly)
 
 
-async def main(port: int, key: str, streams: int) -> None:
-    delays: list[float] = []
-    results = await asyncio.gather(*(read_one(port, key, delays) for _ in range(streams)))
-    delays.sort()
-    print(
-        json.dumps(
-            {
-                "chunks": sum(chunks for chunks, _ in results),
-                "ended": sum(done for _, done in results),
-                "p50_ms": delays[len(delays) // 2],
-                "p99_ms": delays[int(len(delays) * 0.99)],
-            }
-        )
-    )
+class Client:
+    def __init__(self, load: dict[str, Any]) -> None:
+        self.load = load
+        content = PROMPT.format(**load)
+        body = {"model": load["model"], "messages": [{"role": "user", "content": content}], "stream": True}
+        headers = {"Host": "bench", "Content-Type": "application/json", **load["headers"]}
+        encoded = json.dumps(body).encode()
+        head = [f"{name}: {value}" for name, value in headers.items()] + [f"Content-Length: {len(encoded)}"]
+        self.request = "\r\n".join([f"POST {load['path']} HTTP/1.1", *head, "", ""]).encode() + encoded
+
+    async def read(self, wait: float = 0) -> tuple[Reading, float]:
+        """The stream, and the milliseconds to its first chunk."""
+        await asyncio.sleep(wait)
+        loop = asyncio.get_running_loop()
+        transport, reading = await loop.create_connection(Reading, "127.0.0.1", self.load["port"])
+        began = time.monotonic_ns()
+        transport.write(self.request)
+        await asyncio.wait({reading.ended}, timeout=self.load.get("patience", PATIENCE))
+        transport.close()
+        return reading, (reading.first - began) / 1e6
+
+    async def run(self) -> dict[str, Any]:
+        count = self.load["streams"]
+        if self.load["alone"]:
+            read = [await self.read() for _ in range(count)]
+        else:
+            read = await asyncio.gather(*(self.read(place / count) for place in range(count)))
+        delays = sorted(delay for reading, _ in read for delay in reading.delays)
+        firsts = sorted(first for reading, first in read if reading.first)
+        ended = sum(reading.ended.done() and reading.ended.result() for reading, _ in read)
+        return {
+            "units": len(delays),
+            "lost": count * self.load["chunks"] - len(delays),
+            "failed": count - ended,
+            "p50_ms": firsts[len(firsts) // 2] if self.load["alone"] else delays[len(delays) // 2],
+            "p99_ms": firsts[int(len(firsts) * 0.99)] if self.load["alone"] else delays[int(len(delays) * 0.99)],
+        }
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    print(json.dumps(uvloop.run(Client(json.loads(sys.argv[1])).run())))

@@ -1,6 +1,7 @@
-"""A constant upstream in OpenAI's dialect that costs a few microseconds: `python -m bench.upstream PORT RATE`.
+"""A constant upstream that costs a few microseconds, in OpenAI's and Anthropic's dialect: `… bench.upstream PORT`.
 
-A body with `"stream":true` is answered with CHUNKS chunks, RATE a second, each carrying the time it was sent.
+A prompt that says `rate=50 chunks=100` is answered with that many chunks, that many a second. The text of each is
+the time at which it was sent, so that whoever reads it knows how long it was on its way.
 """
 
 import asyncio
@@ -10,32 +11,43 @@ import time
 
 import uvloop
 
-CHUNKS = 100
 WHOLE = (
-    b'{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"bench","choices":[{"index":0,'
+    b'{"id":"chatcmpl-1","object":"chat.completion","created":1700000000,"model":"gpt-4o-mini","choices":[{"index":0,'
     b'"message":{"role":"assistant","content":"' + b"word " * 60 + b'"},"finish_reason":"stop"}],'
     b'"usage":{"prompt_tokens":180,"completion_tokens":60,"total_tokens":240}}'
 )
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(WHOLE), WHOLE)
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-CHUNK = (
-    b'data: {"id":"c","object":"chat.completion.chunk","created":%d,"model":"bench","choices":'
-    b'[{"index":0,"delta":{"content":"word "},"finish_reason":null}]}\n\n'
-)
-LAST = (
-    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"bench","choices":'
+OPENAI = (
+    b"",
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini","choices":'
+    b'[{"index":0,"delta":{"content":"@%d "},"finish_reason":null}]}\n\n',
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini","choices":'
     b'[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-    b'data: {"id":"c","object":"chat.completion.chunk","created":1,"model":"bench","choices":[],'
-    b'"usage":{"prompt_tokens":180,"completion_tokens":100,"total_tokens":280}}\n\ndata: [DONE]\n\n'
+    b'data: {"id":"c","object":"chat.completion.chunk","created":1700000000,"model":"gpt-4o-mini","choices":[],'
+    b'"usage":{"prompt_tokens":180,"completion_tokens":100,"total_tokens":280}}\n\ndata: [DONE]\n\n',
 )
+ANTHROPIC = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_1","type":"message","role":"assistant",'
+    b'"model":"claude-sonnet-5-5","content":[],"stop_reason":null,"stop_sequence":null,'
+    b'"usage":{"input_tokens":180,"output_tokens":1}}}\n\n'
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,'
+    b'"content_block":{"type":"text","text":""}}\n\n',
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,'
+    b'"delta":{"type":"text_delta","text":"@%d "}}\n\n',
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
+    b'"usage":{"output_tokens":100}}\n\nevent: message_stop\ndata: {"type":"message_stop"}\n\n',
+)
+"""Beginning, chunk and end of a stream."""
 LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+WANTED = re.compile(rb"rate=(\d+) chunks=(\d+)")
 
 
 class Constant(asyncio.Protocol):
-    rate = 50.0
-
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
+        self.loop = asyncio.get_running_loop()
         self.buffer = b""
 
     def data_received(self, data: bytes) -> None:
@@ -46,28 +58,31 @@ class Constant(asyncio.Protocol):
             if len(self.buffer) < size:
                 return
             request, self.buffer = self.buffer[:size], self.buffer[size:]
-            if re.search(rb'"stream": ?true', request):
-                self.transport.write(HEAD)
-                self.send_chunk(CHUNKS)
-            else:
-                self.transport.write(ANSWER)
+            self.answer(request)
 
-    def send_chunk(self, left: int) -> None:
+    def answer(self, request: bytes) -> None:
+        wanted = WANTED.search(request) if b"rate=" in request else None
+        if wanted is None:
+            self.transport.write(ANSWER)
+            return
+        self.start, self.chunk, self.end = ANTHROPIC if request.startswith(b"POST /v1/messages") else OPENAI
+        self.pause = 1 / int(wanted.group(1))
+        self.transport.write(HEAD)
+        self.send(int(wanted.group(2)), self.start)
+
+    def send(self, left: int, before: bytes = b"") -> None:
         if self.transport.is_closing():
             return
-        if not left:
-            self.transport.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(LAST), LAST))
-            return
-        chunk = CHUNK % time.monotonic_ns()
-        self.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-        asyncio.get_running_loop().call_later(1 / self.rate, self.send_chunk, left - 1)
+        event = before + self.chunk % time.monotonic_ns() if left else self.end
+        self.transport.write(b"%x\r\n%b\r\n%b" % (len(event), event, b"" if left else b"0\r\n\r\n"))
+        if left:
+            self.loop.call_later(self.pause, self.send, left - 1)
 
 
-async def main(port: int, rate: float) -> None:
-    Constant.rate = rate
-    server = await asyncio.get_running_loop().create_server(Constant, "127.0.0.1", port)
+async def main(port: int) -> None:
+    server = await asyncio.get_running_loop().create_server(Constant, "127.0.0.1", port, backlog=2048)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(int(sys.argv[1]), float(sys.argv[2])))
+    uvloop.run(main(int(sys.argv[1])))
