@@ -47,6 +47,7 @@ Frame = tuple[str, str]
 
 def run(lab: Lab, folder: Path, seconds: int) -> None:
     """Shows a table for each load, and leaves the stacks in `folder` for flame graphs."""
+    folder.mkdir(parents=True, exist_ok=True)
     server = lab.mesh()
     calls(server, 16, 2)
     loads: dict[str, Callable[[Server], Any]] = {
