@@ -149,10 +149,10 @@ class Client:
     def post(self, path: str, body: Any, **options: Any) -> Answer:
         return self.request("POST", path, body, **options)
 
-    def connect(self, timeout: float = 10) -> socket.socket:
+    def connect(self, timeout: float = 30) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
 
-    def raw(self, data: bytes, timeout: float = 10) -> bytes:
+    def raw(self, data: bytes, timeout: float = 30) -> bytes:
         """Send these bytes and read one answer, or what comes until the server closes."""
         with self.connect(timeout) as line:
             with suppress(ConnectionError):  # it may answer and close before it has read all
@@ -194,7 +194,7 @@ class Mesh(Client):
         async def refresh() -> None:
             await (await engine()).snapshots.refresh()
 
-        asyncio.run_coroutine_threadsafe(refresh(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(refresh(), self._loop).result(30)
 
     def forget(self) -> None:
         """Let no failure of an earlier test keep a model from being called."""
@@ -202,15 +202,15 @@ class Mesh(Client):
         async def forget() -> None:
             (await engine()).standings.forget()
 
-        asyncio.run_coroutine_threadsafe(forget(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(forget(), self._loop).result(30)
 
     # --- what it wrote down
 
-    def usage(self, answer: Answer, within: float = 5.0) -> Usage | None:
+    def usage(self, answer: Answer, within: float = 30.0) -> Usage | None:
         """The usage row of an answer."""
         return self.usage_of(answer.headers["x-request-id"], within)
 
-    def usage_of(self, request_id: str, within: float = 5.0) -> Usage | None:
+    def usage_of(self, request_id: str, within: float = 30.0) -> Usage | None:
         deadline = time.monotonic() + within
         while True:
             row = Usage.objects.filter(request_id=request_id).first()

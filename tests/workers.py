@@ -47,7 +47,7 @@ class Workers:
 
     def start_valkey(self) -> subprocess.Popen[bytes]:
         process = self.start(processes.valkey(self.environment, self.socket))
-        until = time.monotonic() + 10
+        until = time.monotonic() + PATIENCE
         while not self.socket.exists() and time.monotonic() < until:
             time.sleep(0.02)
         return process

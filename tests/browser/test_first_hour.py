@@ -34,7 +34,7 @@ def test_from_the_first_sign_in_to_an_applications_call(mesh: Mesh, upstream, ad
     site.get_by_label("Model for one short call").fill("local-chat")
     site.get_by_role("button", name="Test").click()
     for stage in STAGES:
-        expect(site.locator(".stages li", has_text=stage)).to_have_attribute("data-stage", "ok", timeout=15_000)
+        expect(site.locator(".stages li", has_text=stage)).to_have_attribute("data-stage", "ok")
     assert not Connection.objects.exists()
 
     # picks a model, grants it to a group, saves
@@ -60,7 +60,7 @@ def test_from_the_first_sign_in_to_an_applications_call(mesh: Mesh, upstream, ad
     site.get_by_role("button", name="Stop").click()
     expect(site.locator(".run .badge")).to_have_text("stopped")
     expect(site.locator(".answer")).to_contain_text("word3")
-    assert upstream.requests[-1].disconnected.wait(2)
+    assert upstream.requests[-1].disconnected.wait(20)
 
     # makes a key, which is shown once, and an application calls with it
     site.goto("/keys/")

@@ -85,4 +85,4 @@ def test_a_limits_page(filled, sign_in, check_accessibility):
 def test_the_description_of_the_api(mesh, site):
     site.goto("/api/docs/")
 
-    expect(site.get_by_text("/api/connections/{id}/rotate/")).to_be_visible(timeout=15_000)
+    expect(site.get_by_text("/api/connections/{id}/rotate/")).to_be_visible()

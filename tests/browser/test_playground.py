@@ -37,7 +37,7 @@ def test_an_answer_streams_in_and_survives_a_reload(chat, upstream, check_access
 
     expect(chat.locator(".run[aria-busy=true] .streaming")).to_contain_text("Use `DISTINCT")
     expect(chat.get_by_role("button", name="Stop")).to_be_visible()
-    expect(chat.locator(".answer pre .k").first).to_have_text("SELECT", timeout=15_000)
+    expect(chat.locator(".answer pre .k").first).to_have_text("SELECT")
     expect(chat.locator(".metrics")).to_contain_text("first token")
     expect(chat.get_by_role("button", name="Stop")).to_be_hidden()
     expect(chat.get_by_label("Your message")).to_be_focused()
@@ -61,7 +61,7 @@ def test_escape_stops_and_keeps_what_came(chat, upstream):
 
     expect(chat.locator(".run .badge")).to_have_text("stopped")
     expect(chat.locator(".answer")).to_contain_text("word3")
-    assert upstream.requests[0].disconnected.wait(2)
+    assert upstream.requests[0].disconnected.wait(20)
     expect(chat.get_by_role("button", name="Send")).to_be_enabled()
 
 
@@ -73,7 +73,7 @@ def test_a_reload_in_the_middle_goes_on_to_the_end(chat, upstream):
     chat.reload()
 
     expect(chat.locator(".answer")).to_contain_text("word3")
-    expect(chat.locator(".answer:not(.streaming)")).to_contain_text("word24", timeout=15_000)
+    expect(chat.locator(".answer:not(.streaming)")).to_contain_text("word24")
     expect(chat.get_by_role("button", name="Stop")).to_be_hidden()
 
 

@@ -100,7 +100,7 @@ async def streamed(exchange, asked):
 
 
 async def wait_for(condition):
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while not (found := condition()):  # noqa: ASYNC110 - the upstream lives in another thread
             await asyncio.sleep(0.01)
     return found

@@ -23,6 +23,7 @@ from tests.upstream.raw import chunk, events, raw_server, whole
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy")
 QUICK = Timeouts(connect=0.5, first_byte=0.3, between=0.3, total=10)
+"""Not more than `total` is ever waited, so what ends sooner ended for another reason."""
 
 
 def post(url: str, **headers: str) -> Outgoing:
@@ -280,8 +281,8 @@ async def test_a_server_that_accepts_and_never_answers(transport):
         await connection.hang()
 
     async with raw_server(answer) as server:
-        assert 0.25 < await timed(transport.send(post(server.url), timeouts=QUICK)) < 4
-        await asyncio.wait_for(server.closed.wait(), 4)
+        assert 0.25 < await timed(transport.send(post(server.url), timeouts=QUICK)) < 8
+        await asyncio.wait_for(server.closed.wait(), 20)
 
 
 async def test_headers_that_come_byte_by_byte(transport):
@@ -292,7 +293,7 @@ async def test_headers_that_come_byte_by_byte(transport):
             await asyncio.sleep(0.05)
 
     async with raw_server(answer) as server:
-        assert 0.25 < await timed(transport.send(post(server.url), timeouts=QUICK)) < 4
+        assert 0.25 < await timed(transport.send(post(server.url), timeouts=QUICK)) < 8
 
 
 async def test_a_server_that_does_not_read_is_left_at_once(transport):
@@ -307,8 +308,8 @@ async def test_a_server_that_does_not_read_is_left_at_once(transport):
 
     async with raw_server(answer) as server:
         outgoing = Outgoing("POST", server.url, {}, b"x" * 20_000_000)
-        assert 0.25 < await timed(transport.send(outgoing, timeouts=QUICK)) < 4
-        await asyncio.wait_for(server.closed.wait(), 4)
+        assert 0.25 < await timed(transport.send(outgoing, timeouts=QUICK)) < 8
+        await asyncio.wait_for(server.closed.wait(), 20)
         assert len(server.received) < 20_000_000
 
 
@@ -319,7 +320,7 @@ async def test_silence_within_a_stream(transport):
         await connection.hang()
 
     async with raw_server(answer) as server:
-        assert 0.25 < await timed(frames_of(transport, server.url, timeouts=QUICK)) < 4
+        assert 0.25 < await timed(frames_of(transport, server.url, timeouts=QUICK)) < 8
 
 
 async def test_comments_are_a_sign_of_life_but_the_deadline_holds(transport):
@@ -332,7 +333,7 @@ async def test_comments_are_a_sign_of_life_but_the_deadline_holds(transport):
 
     limits = QUICK._replace(total=0.8)
     async with raw_server(answer) as server:
-        assert 0.7 < await timed(frames_of(transport, server.url, timeouts=limits)) < 4
+        assert 0.7 < await timed(frames_of(transport, server.url, timeouts=limits)) < 8
 
 
 @pytest.mark.parametrize("said", [b"", events()], ids=["nothing", "headers"])
@@ -344,7 +345,7 @@ async def test_the_deadline_holds_where_more_patience_was_left(transport, said):
 
     limits = Timeouts(total=0.5)
     async with raw_server(answer) as server:
-        assert 0.4 < await timed(frames_of(transport, server.url, timeouts=limits)) < 4
+        assert 0.4 < await timed(frames_of(transport, server.url, timeouts=limits)) < 8
 
 
 async def test_a_flood_does_not_outrun_the_deadline(transport):
@@ -362,7 +363,7 @@ async def test_a_flood_does_not_outrun_the_deadline(transport):
                 await asyncio.sleep(0.02)
 
     async with raw_server(answer) as server:
-        assert 0.4 < await timed(read_slowly(server.url)) < 4
+        assert 0.4 < await timed(read_slowly(server.url)) < 8
 
 
 async def test_connecting_takes_too_long(transport):
@@ -378,7 +379,7 @@ async def test_connecting_takes_too_long(transport):
             transport.send(post(f"http://127.0.0.1:{port}/"), timeouts=QUICK._replace(first_byte=10)),
             transport.probe(f"http://127.0.0.1:{port}/", timeouts=QUICK),
         ):
-            assert 0.4 < await timed(attempt) < 4
+            assert 0.4 < await timed(attempt) < 8
         for one in waiting:
             one.close()
 
@@ -396,7 +397,7 @@ async def test_leaving_a_stream_closes_it_at_once(transport):
         async with transport.stream(post(server.url)) as incoming:
             async for _ in incoming.frames(Framing.SSE):
                 break
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
 
 
 @pytest.mark.parametrize("started", [False, True])
@@ -412,7 +413,7 @@ async def test_cancelling_passes_through_and_closes(transport, started):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
 
 
 # Answers that lie
@@ -452,7 +453,7 @@ async def test_a_refused_answer_is_not_waited_for(transport):
     async with raw_server(answer) as server:
         with pytest.raises(BadReply) as caught:
             await transport.send(post(server.url))
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
         assert "compressed" in str(caught.value)
 
 
@@ -517,7 +518,7 @@ async def test_a_body_of_a_gigabyte_is_cut_at_the_cap(transport):
     async with raw_server(answer) as server:
         with pytest.raises(BadReply, match="32 MiB"):
             await transport.send(post(server.url))
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
     assert told < 2 * MAX_BODY
 
 
@@ -531,7 +532,7 @@ async def test_an_event_without_end_is_cut(transport):
     async with raw_server(answer) as server:
         with pytest.raises(BadReply, match="1 MiB"):
             await frames_of(transport, server.url)
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
 
 
 @pytest.mark.parametrize("length", [b"Content-Length: 500", b"Transfer-Encoding: chunked"])

@@ -245,7 +245,7 @@ async def test_an_answer_with_a_false_end_is_a_bad_reply(transport, said):
     async with raw_server(answer) as server:
         with pytest.raises(BadReply):
             await transport.send(post(server.url))
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
 
 
 async def test_what_came_before_a_lie_is_the_callers(transport):
@@ -281,7 +281,7 @@ async def test_an_idle_connection_is_closed_in_time(transport, monkeypatch):
     async with raw_server(repeating(whole(b"ok"))) as server:
         await transport.send(post(server.url))
         await transport.send(post(server.url))
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
         await transport.send(post(server.url))
         assert server.connections == 2
 
@@ -290,7 +290,7 @@ async def test_a_transport_that_is_closed_closes_what_it_kept():
     async with raw_server(repeating(whole(b"ok"))) as server:
         async with Transport() as transport:
             await transport.send(post(server.url))
-        await asyncio.wait_for(server.closed.wait(), 4)
+        await asyncio.wait_for(server.closed.wait(), 20)
 
 
 async def test_a_transport_can_be_started_again():
@@ -421,10 +421,11 @@ async def test_a_reader_that_is_stuck_stops_the_sender(transport, wrapping):
         async with transport.stream(post(url), options=options) as incoming:
             batches = incoming.frames(Framing.SSE)
             read = sum([len(frame.data) + 8 for frame in await anext(batches)])
-            await asyncio.sleep(0.5)
-            before = told
-            await asyncio.sleep(0.5)
-            assert told == before < size / 2, "what the system itself holds"
+            before = -1
+            while told > before:
+                before = told
+                await asyncio.sleep(0.5)
+            assert told < size / 2, "what the system itself holds"
             async for frames in batches:
                 read += sum(len(frame.data) + 8 for frame in frames)
             assert read == size
@@ -438,9 +439,9 @@ async def test_silence_is_not_the_providers_while_nobody_reads(transport):
             await connection.say(chunk(b"data: " + b"x" * 99_992 + b"\n\n"))
         await connection.say(chunk(b""))
 
-    limits = Timeouts(between=0.2)
+    limits = Timeouts(between=0.5)
     async with raw_server(answer) as server, transport.stream(post(server.url), timeouts=limits) as incoming:
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.8)
         assert sum([len(frames) async for frames in incoming.frames(Framing.SSE)]) == 200
 
 
@@ -496,7 +497,7 @@ async def test_an_answer_before_the_request_was_read_is_an_answer(transport):
     async with raw_server(answer) as server:
         for calls in range(1, 3):
             outgoing = Outgoing("POST", server.url, {}, b"x" * 20_000_000)
-            sent = await transport.send(outgoing, timeouts=Timeouts(first_byte=3))
+            sent = await transport.send(outgoing, timeouts=Timeouts(first_byte=20))
             assert (sent.status, sent.body, server.connections) == (413, b"too large", calls)
 
 

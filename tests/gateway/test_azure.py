@@ -53,7 +53,7 @@ def azure(shared_mesh, upstream_server):
 
 @pytest.fixture
 def client(azure, upstream):
-    with openai.OpenAI(base_url=f"{azure.url}/v1", api_key=azure.key, max_retries=0, timeout=10) as made:
+    with openai.OpenAI(base_url=f"{azure.url}/v1", api_key=azure.key, max_retries=0, timeout=30) as made:
         yield made
 
 

@@ -135,8 +135,8 @@ def test_a_provider_that_does_not_answer_is_given_up(mesh, upstream, hurried, di
     answer = ask(mesh, dialect, stream=stream)
 
     check_failed(mesh, answer, *LATE)
-    assert time.monotonic() - started < 3
-    assert upstream.requests[0].disconnected.wait(1)
+    assert time.monotonic() - started < 15
+    assert upstream.requests[0].disconnected.wait(20)
 
 
 def test_a_provider_that_refuses_connections_is_unavailable(mesh, upstream):
@@ -270,17 +270,17 @@ def test_a_stream_that_falls_silent_is_given_up(mesh, upstream, hurried, dialect
     answer = ask(mesh, dialect, stream=True)
 
     check_broken(mesh, answer, "upstream_timeout")
-    assert upstream.requests[0].disconnected.wait(1)
+    assert upstream.requests[0].disconnected.wait(20)
 
 
 @pytest.mark.parametrize("dialect", THREE)
 def test_comments_do_not_keep_a_stream_alive_for_ever(mesh, upstream, hurried, dialect):
-    upstream.always(Fault.comments(count=200, every=0.05))
+    upstream.always(Fault.comments(count=600, every=0.05))
     started = time.monotonic()
 
     check_failed(mesh, ask(mesh, dialect, stream=True), *LATE)
 
-    assert 1.5 < time.monotonic() - started < 4
+    assert 1.5 < time.monotonic() - started < 15
 
 
 @pytest.mark.parametrize("dialect", THREE)

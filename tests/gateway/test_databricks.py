@@ -36,7 +36,7 @@ def workspace(shared_mesh, upstream_server):
 
 @pytest.fixture
 def client(workspace, upstream):
-    with openai.OpenAI(base_url=f"{workspace.url}/v1", api_key=workspace.key, max_retries=0, timeout=10) as made:
+    with openai.OpenAI(base_url=f"{workspace.url}/v1", api_key=workspace.key, max_retries=0, timeout=30) as made:
         yield made
 
 

@@ -28,7 +28,7 @@ def mesh(shared_mesh):
 
 @pytest.fixture
 def client(mesh, upstream):
-    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.key, max_retries=0, timeout=10) as made:
+    with openai.OpenAI(base_url=f"{mesh.url}/v1", api_key=mesh.key, max_retries=0, timeout=30) as made:
         yield made
 
 

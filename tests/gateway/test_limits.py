@@ -57,21 +57,22 @@ async def test_what_is_left_is_told(counters):
 
 
 async def test_who_is_refused_learns_when_to_come_again(counters):
-    one = rule(amount=60, seconds=60)
+    one = rule(amount=60, seconds=3600)
     _, outcomes = await passed(counters, one, 61)
 
     refused = next(outcome for outcome in outcomes if isinstance(outcome, Refused))
-    assert 0 < refused.retry_after <= 1.0
+    assert 0 < refused.retry_after <= 60
 
 
 async def test_a_bucket_fills_again(counters):
     one = rule(amount=20, seconds=1.0)
     await passed(counters, one, 30)
+    emptied = time.monotonic()
     await asyncio.sleep(0.3)
 
     taken, _ = await passed(counters, one, 30)
 
-    assert 4 <= len(taken) <= 20
+    assert 4 <= len(taken) <= 20 * (time.monotonic() - emptied) + 1
 
 
 async def test_a_raised_limit_helps_at_once(counters):
@@ -129,13 +130,13 @@ async def test_one_call_larger_than_the_limit_gets_the_whole_bucket(counters):
 
 
 async def test_places_of_a_process_that_died_are_free_again(valkey, monkeypatch):
-    monkeypatch.setattr(limit_counters, "ALIVE_SECONDS", 0.8)
+    monkeypatch.setattr(limit_counters, "ALIVE_SECONDS", 2.0)
     dying, living = Shared(valkey, patience=30), Shared(valkey, patience=30)
     mine, other = rule("parallel", 1, 0), rule("parallel", 1, 0)
     await dying.take([other], [1])
     await living.take([mine], [1])
     await dying.close()  # without having settled
-    await asyncio.sleep(1)
+    await asyncio.sleep(2.2)
 
     await living.take([other], [1])
     with pytest.raises(Refused):
@@ -146,7 +147,7 @@ async def test_places_of_a_process_that_died_are_free_again(valkey, monkeypatch)
 async def test_places_are_given_back_when_valkey_answers_again(valkey, monkeypatch):
     monkeypatch.setattr(limit_counters, "ALIVE_SECONDS", 0.8)
     proxy, one = Proxy(Path(valkey.removeprefix("unix://"))), rule("parallel", 2, 0)
-    distant = Shared(f"redis://127.0.0.1:{proxy.port}", patience=0.3)
+    distant = Shared(f"redis://127.0.0.1:{proxy.port}", patience=1.5)
     taken = await distant.take([one], [1])
 
     proxy.lose("back")

@@ -50,7 +50,7 @@ def request_id(data):
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while not (found := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -63,7 +63,7 @@ def the_only_row(known):
 
 def check_cancelled(upstream, row):
     [request] = upstream.requests
-    assert request.disconnected.wait(1)
+    assert request.disconnected.wait(20)
     assert (row.state, row.status, row.error_code) == ("cancelled", 499, "client_closed")
 
 
@@ -78,7 +78,7 @@ def test_leaving_within_a_stream_closes_the_provider_and_counts_what_came(mesh, 
 
     assert row is not None and row.stream
     check_cancelled(upstream, row)
-    assert upstream.requests[0].disconnected_at - left < 1
+    assert upstream.requests[0].disconnected_at - left < 5  # of the 8 s that the stream would take
     [bill] = upstream.billed.values()
     assert 4 <= row.completion_tokens <= bill.completion + 3
     assert row.prompt_tokens > 0
@@ -121,11 +121,11 @@ def test_leaving_while_the_call_is_let_in_is_noticed(mesh, upstream, slow_gate, 
     upstream.always(Fault.silence())
     known = list(Usage.objects.values_list("pk", flat=True))
     with begin(mesh, "openai", stream=stream):
-        assert slow_gate.asked.wait(5)
+        assert slow_gate.asked.wait(30)
 
     row = the_only_row(known)
     assert (row.state, row.status, row.error_code) == ("cancelled", 499, "client_closed")
-    assert all(request.disconnected.wait(1) for request in upstream.requests)
+    assert all(request.disconnected.wait(20) for request in upstream.requests)
 
 
 def test_leaving_after_one_event(mesh, upstream):
@@ -217,14 +217,14 @@ def test_usage_comes_only_when_asked_for(mesh, upstream, dialect):
 
 @pytest.mark.parametrize("dialect", THREE)
 def test_events_are_passed_on_as_they_come(mesh, upstream, dialect):
-    upstream.always(Fault.answer(chunks=4, delay=0.15))
-    started = time.monotonic()
+    rest = threading.Event()
+    upstream.always(Fault.held(rest, after=4, chunks=4))
     with begin(mesh, dialect) as line:
         data = received(line, b"word0 ")
-        first = time.monotonic() - started
+        time.sleep(0.35)
+        rest.set()
         data += received(line, b"[DONE]")
 
-    assert time.monotonic() - started > first + 0.4
     row = mesh.usage_of(request_id(data))
     assert row.first_token_ms < row.total_ms - 300
 

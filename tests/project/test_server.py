@@ -3,6 +3,7 @@
 import json
 import select
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -37,7 +38,7 @@ def test_a_head_that_never_ends_is_cut_off(mesh: Mesh, monkeypatch: pytest.Monke
         answer = line.recv(1)
 
     assert answer == b""
-    assert 0.3 < time.monotonic() - started < 5
+    assert 0.3 < time.monotonic() - started < 15
 
 
 def test_a_head_that_trickles_in_is_cut_off(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
@@ -69,7 +70,8 @@ def test_a_client_that_reads_nothing_is_cut_off(mesh: Mesh, monkeypatch: pytest.
 
     with mesh.connect() as line:
         line.sendall(large * 60)
-        time.sleep(1.5)
+        time.sleep(0.5)
+        wait_for(lambda: not mesh._server.server_state.connections)
         answer = received(line)
 
     assert 0 < answer.count(b"HTTP/1.1 200") < 60
@@ -104,7 +106,7 @@ def test_a_body_that_trickles_in_is_refused(mesh: Mesh, monkeypatch: pytest.Monk
 
 
 def test_a_body_that_comes_at_a_fair_pace_is_waited_for(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("llmmesh.server.STRIDE", 0.5)
+    monkeypatch.setattr("llmmesh.server.STRIDE", 0.7)
     with mesh.connect() as line:
         line.sendall(POST % 60_000)
         for _ in range(20):
@@ -122,7 +124,8 @@ def test_idle_connections_make_room_for_new_ones(mesh: Mesh, monkeypatch: pytest
         with suppress(ConnectionError):
             line.sendall(HEAD + b"\r\n")
     answers = [line.recv(65536) for line in lines]
-    closed = [line for line in lines if select.select([line], [], [], 1)[0]]
+    wait_for(lambda: len(mesh._server.server_state.connections) == 3)
+    closed = [line for line in lines if select.select([line], [], [], 0.1)[0]]
 
     assert answers[-1].startswith(b"HTTP/1.1 200")
     assert len(closed) == 3
@@ -135,6 +138,13 @@ def test_a_chunked_body_that_grows_too_large_is_refused(mesh: Mesh, monkeypatch:
     head = b"POST /accounts/login/ HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     assert mesh.raw(head + b"400\r\n" + b"x" * 0x400 + b"\r\n").startswith(b"HTTP/1.1 413 ")
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def received(line) -> bytes:

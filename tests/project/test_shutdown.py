@@ -140,7 +140,7 @@ def test_what_takes_too_long_is_cut_off_with_an_error_and_counted(caller, mesh: 
     [answer] = answers
     row = mesh.usage(answer)
     assert (row.state, row.status, row.error_code) == ("error", 503, "shutting_down")
-    assert upstream.requests[0].disconnected.wait(2)
+    assert upstream.requests[0].disconnected.wait(PATIENCE)
     if stream:
         assert (answer.status, b"[DONE]" in answer.body) == (200, False)
         assert json.loads(answer.body.rpartition(b"event: error\ndata: ")[2])["error"]["code"] == "shutting_down"

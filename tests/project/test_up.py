@@ -205,14 +205,11 @@ def test_a_taken_port_is_refused_with_a_sentence(machine):
     ],
 )
 def test_a_refusal_is_a_sentence_not_a_traceback(machine, environment, said):
-    started = time.monotonic()
-
     refused = machine.run("up", **environment)
 
     assert refused.returncode == 1
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
-    assert time.monotonic() - started < 30
 
 
 def test_a_part_alone_needs_its_root_secrets_and_a_meeting_place(machine):

@@ -5,6 +5,7 @@ Every fault takes the fields of `wire.Plan` as extra keywords: `Fault.no_done(te
 
 import asyncio
 import gzip
+import threading
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -281,6 +282,20 @@ class Fault:
             await exchange.pause(3600)
 
         return Fault("stalls", act, plan)
+
+    @staticmethod
+    def held(until: threading.Event, after: int = 2, **plan: Any) -> "Fault":
+        """Some events, and the rest when the test sets `until`."""
+
+        async def act(exchange: "Exchange") -> None:
+            stream = await exchange.stream_head()
+            await exchange.events(stream, stream.events[:after])
+            while not until.is_set():
+                await exchange.pause(0.01)
+            await exchange.events(stream, stream.events[after:])
+            await exchange.chunk(b"")
+
+        return Fault("held", act, plan)
 
     @staticmethod
     def no_done(**plan: Any) -> "Fault":

@@ -248,7 +248,7 @@ class Upstream:
         self._numbers = count(1)
 
     def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
 
     async def _listen(self, context: ssl.SSLContext | None = None) -> asyncio.Server:
         return await self._loop.create_server(lambda: Connection(self), "127.0.0.1", 0, ssl=context)
