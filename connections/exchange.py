@@ -6,13 +6,12 @@ ProviderError whose texts hold no secret.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
 from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from connections import remote_images
 from connections.interrupting import Deadline
@@ -24,6 +23,7 @@ from connections.providers.calls import (
     Frame,
     Framing,
     InThread,
+    Mode,
     Outgoing,
     Pause,
     Reply,
@@ -47,8 +47,7 @@ _locks: WeakKeyDictionary[Auth, dict[asyncio.AbstractEventLoop, asyncio.Lock]] =
 _farewells: set[asyncio.Task[Any]] = set()
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """How calls reach one connection's provider."""
 
     transport: Transport
@@ -81,10 +80,12 @@ class Exchange:
 
     async def _ask_own(self, call: Call) -> Reply:
         """Ask in the model's own mode, in as many requests as it takes."""
-        requests = emulation.requests(self.provider, await remote_images.inlined(self.provider, call))
-        if len(requests) == 1:
-            return await remote_images.unpacked(call, await self._ask_once(requests[0]))
-        return await remote_images.unpacked(call, await self._ask_all(call, requests))
+        if remote_images.to_inline(self.provider, call):
+            call = await remote_images.inlined(call)
+        requests = emulation.requests(self.provider, call)
+        asking = self._ask_once(requests[0]) if len(requests) == 1 else self._ask_all(call, requests)
+        reply = await asking
+        return await remote_images.unpacked(call, reply) if call.mode is Mode.IMAGE else reply
 
     async def _ask_all(self, call: Call, requests: Sequence[Call]) -> Reply:
         """Embeddings need every part; of answers and pictures, those that came are worth having."""
@@ -113,7 +114,7 @@ class Exchange:
         if not provider.takes_one_step or provider.auth.renewal() is not None:
             return await self._in_time(call, self.run(provider.steps(call)))
         outgoing = provider.request(call)
-        answer = await self._send_signed(outgoing)  # the transport alone keeps the time
+        answer = await self._sent(provider.auth.sign(outgoing))  # the transport alone keeps the time
         if self._refuses_proof(answer):
             answer = await self._in_time(call, self._send_signed(outgoing))
         return provider.read(call, answer)
@@ -149,8 +150,10 @@ class Exchange:
         return answer.status in {400, 401, 403} and self.provider.auth.refused(answer)
 
     async def _send_signed(self, outgoing: Outgoing) -> Answer:
-        signed = await self.signed(outgoing)
-        return await self.transport.send(signed, options=self.options, timeouts=self.timeouts)
+        return await self._sent(await self.signed(outgoing))
+
+    def _sent(self, signed: Outgoing) -> Awaitable[Answer]:
+        return self.transport.send(signed, options=self.options, timeouts=self.timeouts)
 
     async def signed(self, outgoing: Outgoing) -> Outgoing:
         auth = self.provider.auth
@@ -174,7 +177,7 @@ class Exchange:
             except StopIteration:
                 return
             if isinstance(step, Outgoing):
-                result = await self.transport.send(step, options=self.options, timeouts=self.timeouts)
+                result = await self._sent(step)
             else:
                 result = await _taken(step)
 
@@ -265,7 +268,9 @@ class Streaming:
 
     async def _open(self) -> None:
         exchange, provider = self._exchange, self._exchange.provider
-        call = await remote_images.inlined(provider, self._asked)
+        call = self._asked
+        if remote_images.to_inline(provider, call):
+            call = await remote_images.inlined(call)
         if not provider.abilities(call.target).streams or emulation.splits(provider, call):
             call.adjusted.append(Adjustment("stream", "answered whole"))
             self._whole = structs.replace(call, stream=False)

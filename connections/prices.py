@@ -95,12 +95,15 @@ class Rates:
 
     def nano(self, usage: Usage) -> int | None:
         """None: something that costs was not told, or nothing is known to cost."""
+        if not self._is_by_piece:  # as most models have it
+            given, made = self._prompt(usage), self._completion(usage)
+            return None if given is None or made is None else (given + made + FINE // 2) // FINE
         parts = [*self._tokens(usage), *self._pieces(usage)]
         known = [part for part in parts if part is not None]
-        return (sum(known) + FINE // 2) // FINE if parts and len(known) == len(parts) else None
+        return (sum(known) + FINE // 2) // FINE if len(known) == len(parts) else None
 
     def _tokens(self, usage: Usage) -> list[int | None]:
-        if self.input is None and self.output is None and self._is_by_piece:
+        if self.input is None and self.output is None:
             return []
         return [self._prompt(usage), self._completion(usage)]
 
@@ -131,6 +134,8 @@ class Rates:
         tokens = usage.prompt_tokens
         if tokens is None or self.input is None:
             return None
+        if not (usage.cached_tokens or usage.cache_write_tokens):
+            return tokens * self.input.at(tokens)
         cached = min(usage.cached_tokens, tokens)
         written = min(usage.cache_write_tokens, tokens - cached)
         read_rate, write_rate = self.cache_read or self.input, self.cache_write or self.input

@@ -30,11 +30,14 @@ TIMEOUTS = Timeouts(connect=5, first_byte=15, between=10, total=30)
 # --- in what is asked ----------------------------------------------------------------------------------------
 
 
-async def inlined(provider: Provider, call: Call) -> Call:
-    """The call with its pictures inside, where the provider needs that. Raises RequestRefused."""
+def to_inline(provider: Provider, call: Call) -> bool:
+    """Whether the provider may need pictures inside the call."""
     chats = call.mode is call.target.mode is Mode.CHAT
-    if not chats or not _mentions_images(call) or provider.abilities(call.target).image_urls:
-        return call
+    return chats and _mentions_images(call) and not provider.abilities(call.target).image_urls
+
+
+async def inlined(call: Call) -> Call:
+    """The call with its pictures inside. Raises RequestRefused."""
     messages = wire.plain(call.body["messages"])
     urls = list(dict.fromkeys(_remote(messages)))
     if not urls:
@@ -74,7 +77,7 @@ def _part_with(part: JSON, found: dict[str, str]) -> JSON:
 
 async def unpacked(call: Call, reply: Reply) -> Reply:
     """The reply with its pictures inside, where the caller wants them so and the provider says only where they lie."""
-    if call.mode is not Mode.IMAGE or call.body.get("response_format") != "b64_json":
+    if call.body.get("response_format") != "b64_json":
         return reply
     answer = json.loads(reply.body)
     outside = [item for item in answer["data"] if item.get("url") and not item.get("b64_json")]

@@ -181,7 +181,9 @@ class Incoming:
             if size > most:
                 raise BadReply(f"The provider's answer is larger than {most // 2**20} MiB.")
             pieces.append(piece)
-        return b"".join(pieces)
+            if self._inflater is None and self._wire is not None and self._wire.complete:
+                break
+        return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
     async def frames(self, framing: Framing) -> AsyncIterator[list[Frame]]:
         """The frames that each read brought, together, so that they can be passed on in one write."""

@@ -127,6 +127,11 @@ class Wire(asyncio.BufferedProtocol):
         while not self._begun:
             await self._news()
 
+    @property
+    def complete(self) -> bool:
+        """Whether the last of the body has come: nobody has to wait for the next piece."""
+        return self._over
+
     async def piece(self) -> bytes:
         """All that came of the body since the last call; empty at its end."""
         pieces = self._pieces

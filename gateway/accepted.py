@@ -81,6 +81,8 @@ class Accepted(Struct):
     @property
     def adjusted(self) -> list[str]:
         """What the request was changed in, and where it was sent instead."""
+        if not self.switched:
+            return [str(adjustment) for adjustment in self.call.adjusted]
         elsewhere = [f"model {self.asked} replaced by {to}: its budget is used up" for to in self.switched.values()]
         return [*elsewhere, *map(str, self.call.adjusted)]
 

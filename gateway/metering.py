@@ -96,7 +96,9 @@ class Meter:
         self._refused: list[Record] = []
         """The row that the database did not take when it was last asked; it is back when it takes it."""
         self._waiting: list[Waiting] = []
-        self._last: asyncio.Future[None] | None = None
+        self._writing = False
+        self._watching: list[asyncio.Future[None]] = []
+        """Those who wait until what was handed over before them is written."""
         self._stirred = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, "meter")
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,24 +127,36 @@ class Meter:
         self._journal.close()
 
     def write(self, record: Record) -> asyncio.Future[None]:
-        """Done when the row is safe. Awaiting it raises Problem when it can be written nowhere."""
+        """Done when the row is safe. Awaiting it raises Problem when it can be written nowhere.
+
+        The row is written all the same when nobody awaits it, or whoever does is cancelled.
+        """
         done = asyncio.get_running_loop().create_future()
         self._waiting.append((record, done))
-        self._last = done
         self._stirred.set()
         return done
 
     async def written(self) -> None:
         """Wait until every row handed over so far is safe, or was given up."""
-        if self._last is not None:  # rows are written in their order
-            await asyncio.wait({self._last})
+        if self._waiting or self._writing:
+            done = asyncio.get_running_loop().create_future()
+            self._watching.append(done)
+            self._stirred.set()
+            await done
 
     async def _write_groups(self) -> None:
         while True:
             await self._stirred.wait()
             self._stirred.clear()
             group, self._waiting = self._waiting, []
-            await self._write_group(group)
+            watching, self._watching = self._watching, []
+            self._writing = True
+            if group:
+                await self._write_group(group)
+            self._writing = False
+            for done in watching:
+                if not done.done():
+                    done.set_result(None)
 
     async def _write_group(self, group: list[Waiting]) -> None:
         """Write and release."""

@@ -194,7 +194,7 @@ class Engine:
             bodies.refuse_unknown(body.fields, prompt.mode, entry.forwarded)
             return None, [entry]
         targets = self._targets(principal, route, body, prompt.mode)
-        longest = longest_answer({**body.fields, **body.parameters}, None)
+        longest = longest_answer(body.parameters, None)
         expected = Usage(-(-len(prompt.body) // BYTES_PER_TOKEN), longest)
         return route, routing.ordered(route, targets, self.standings, expected)
 
@@ -249,7 +249,7 @@ class Engine:
         record.take_usage(estimated(reply.usage, accepted.size, len(reply.body) // BYTES_PER_TOKEN))
         record.take_answer(reply.finish_reason, reply.model)
         await self.settle(record, accepted.started, accepted)
-        return Answered(reply.body, record, accepted.adjusted, accepted.told)
+        return Answered(reply.body, record, record.adjusted, accepted.told)
 
     async def _asked(self, accepted: Accepted) -> Reply:
         """Attempt after attempt, until one is answered or none is left."""
@@ -277,10 +277,7 @@ class Engine:
         *,
         cancelled: bool = False,
     ) -> Awaitable[None]:
-        """Price the call and hand its row to the meter. Await the result before an answer is given.
-
-        The row is written all the same when nobody awaits it, or whoever does is cancelled.
-        """
+        """Price the call and hand its row to the meter. Await the result before an answer is given."""
         if cancelled and problem is None:
             problem = self.ending
         if problem is not None:
@@ -292,7 +289,7 @@ class Engine:
             self._price(accepted, record)
             self._release(accepted)
         record.total_ms = ms_since(started)
-        return asyncio.shield(self.meter.write(record))
+        return self.meter.write(record)
 
     def _price(self, accepted: Accepted, record: Record) -> None:
         entry, course = accepted.entry, accepted.course

@@ -42,6 +42,8 @@ STREAM = (b"Content-Type", b"text/event-stream")
 """As Django sends it."""
 MAX_BODY = 32 * 2**20
 """Bytes that Django may spool for one request; its own limits come only after that."""
+YOUNG = 10_000
+"""Objects after which the youngest are searched for garbage: calls under way are none, and are many."""
 TOO_LARGE = b"The body is too large.\n"
 
 
@@ -76,6 +78,7 @@ async def _lifespan(scope: Scope, receive: Receive, send: Send) -> None:
     await engine()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG)
     await send({"type": "lifespan.startup.complete"})
     await receive()
     await end_answers()

@@ -84,6 +84,8 @@ class Known:
     options: DialectOptions
     quirks: Quirks
     table: ParameterTable
+    in_responses: bool = False
+    """Whether its chats go by the Responses API."""
 
 
 class OpenAIDialect(Provider):
@@ -182,9 +184,10 @@ class OpenAIDialect(Provider):
     def knowledge_of(self, target: Target) -> Known:
         options = str(target.options) if target.options else ""
         key = (target.upstream_id, target.underlying, target.mode, options)
-        if key not in self._known:
-            self._known[key] = self._learn(target)
-        return self._known[key]
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = self._learn(target)
+        return known
 
     def _learn(self, target: Target) -> Known:
         return Known(self._options(target), self._quirks(target), self._table(target))

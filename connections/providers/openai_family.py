@@ -12,7 +12,7 @@ from connections.providers import responses_replies, responses_requests, wire
 from connections.providers.calls import JSON, Answer, Call, Mode, Reply, Target
 from connections.providers.contract import Abilities, EventReader
 from connections.providers.fields import joined
-from connections.providers.openai_dialect import DialectOptions, OpenAIDialect, Quirks
+from connections.providers.openai_dialect import DialectOptions, Known, OpenAIDialect, Quirks
 from connections.providers.openai_images import picture_model
 from connections.providers.parameters import ParameterTable
 from connections.providers.responses_replies import ResponseReader
@@ -72,7 +72,11 @@ class OpenAIFamily(OpenAIDialect):
 
     def in_responses(self, target: Target) -> bool:
         """Whether a chat with this model goes by the Responses API."""
-        return _by_responses(target, self.knowledge_of(target).options)
+        return self.knowledge_of(target).in_responses
+
+    def _learn(self, target: Target) -> Known:
+        known = super()._learn(target)
+        return replace(known, in_responses=_by_responses(target, known.options))
 
     def abilities(self, target: Target) -> Abilities:
         if target.mode is Mode.IMAGE:

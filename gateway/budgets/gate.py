@@ -119,7 +119,8 @@ class BudgetGate:
             rules = budgets.of_model(entry.public_id, entry.connection_id)
             try:
                 needs = self._needs(accepted, entry, [*rules, *callers])
-                await self._hold(admitted.holds, rules, needs, accepted)
+                if rules:
+                    await self._hold(admitted.holds, rules, needs, accepted)
             except Refused as refused:
                 refusals.append(refused)
                 continue
