@@ -13,8 +13,8 @@ class GatewayConfig(AppConfig):
         from gateway import metering  # noqa: PLC0415 - likewise
         from gateway.budgets import acts as budgets  # noqa: PLC0415 - likewise
         from gateway.budgets.reconcile import check_reserved, check_spent  # noqa: PLC0415 - likewise
-        from gateway.figures import Ledger  # noqa: PLC0415 - likewise
         from gateway.ledger import reconcile  # noqa: PLC0415 - likewise
+        from gateway.ledger.figures import Ledger  # noqa: PLC0415 - likewise
         from gateway.limits import acts as limits  # noqa: PLC0415 - likewise
         from gateway.routes.reach import explain  # noqa: PLC0415 - likewise
 

@@ -15,5 +15,5 @@ urlpatterns = [
     path("", include("gateway.budgets.api")),
     path("", include("gateway.routes.api")),
     path("", include("gateway.explain.api")),
-    path("", include("gateway.usage_api")),
+    path("", include("gateway.ledger.api")),
 ]

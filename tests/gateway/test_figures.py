@@ -7,7 +7,7 @@ import pytest
 from django.utils import timezone
 
 from connections import figures
-from gateway.figures import FRESH, Ledger
+from gateway.ledger.figures import FRESH, Ledger
 from gateway.models import Job, Usage
 
 
@@ -64,7 +64,7 @@ def test_waiting_jobs_are_those_not_ended(alice):
 
 def test_sums_are_kept_for_a_moment(db, monkeypatch):
     ledger, now = Ledger(), [0.0]
-    monkeypatch.setattr("gateway.figures.monotonic", lambda: now[0])
+    monkeypatch.setattr("gateway.ledger.figures.monotonic", lambda: now[0])
     assert ledger.totals().requests == 0
     called()
 

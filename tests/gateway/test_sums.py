@@ -13,8 +13,8 @@ from django.db.models import Count, F, Q, Sum
 from django.utils import timezone
 
 from gateway import tasks
-from gateway.figures import Ledger
 from gateway.ledger import adding, partitions, reconcile, rows, sums
+from gateway.ledger.figures import Ledger
 from gateway.ledger.partitions import month_of
 from gateway.metering import commit
 from gateway.models import AddedUp, Attempt, Usage, UsageSum
