@@ -95,7 +95,7 @@ def _for_sqlite(record: "Record") -> list[Any]:
 CONVERSIONS: dict[type[Any], Callable[[Any], Any]] = {
     UUIDField: lambda value: value and value.hex,
     DateTimeField: lambda value: value.replace(tzinfo=None).isoformat(" "),
-    JSONField: json.dumps,
+    JSONField: lambda value: json.dumps(value) if value else "[]",
 }
 CONVERTED = [(place, CONVERSIONS[type(field)]) for place, field in enumerate(FIELDS) if type(field) in CONVERSIONS]
 """Places of the columns that SQLite does not take as they are."""
