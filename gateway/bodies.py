@@ -12,14 +12,12 @@ from typing import Any, Literal
 import msgspec
 
 from connections.providers.calls import Mode
-from connections.providers.parameters import KNOWN, Parameter
+from connections.providers.parameters import KNOWN
 from gateway import strict_json
 from gateway.envelope import Problem
-from gateway.schemas import check_schema
+from gateway.fields import decode, parameter, reason
 
 MAX_FIELDS = 100
-MAX_PARAMETER = 2**20
-"""Bytes of one parameter: all of it is decoded and walked through, which the messages are not."""
 LONGEST_NAME = 64
 MAX_ITEMS = 10_000
 MAX_INPUTS = 2_048
@@ -27,12 +25,10 @@ MAX_TOKENS = 300_000
 """Tokens that `input` may hold instead of texts."""
 MAX_BESIDE = 3 * 2**20
 """Bytes of all fields but messages, prompt and input: a million tiny ones take long to read."""
-MAX_STOPS = 16
 MAX_IMAGE_PROMPT = 32_000
 MAX_QUERY = 100_000
 IMAGE_SIZE = re.compile(r"[1-9][0-9]{1,4}x[1-9][0-9]{1,4}")
 IMAGE_CHOICES = {"response_format": ("url", "b64_json"), "output_format": ("png", "jpeg", "webp")}
-MAX_TEXT_PARAMETER = 10_000
 INVISIBLE = {"Cf", "Cc", "Zs", "Zl", "Zp", "Mn", "Me"}
 LOOKED_AT = 4_096
 """Characters searched for a visible one."""
@@ -127,7 +123,6 @@ _top = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str | None)
 _flag = msgspec.json.Decoder(bool | None)
 _options = msgspec.json.Decoder(StreamOptions | None)
-_any = msgspec.json.Decoder()
 _messages = msgspec.json.Decoder(list[Message] | None)
 _prompt = msgspec.json.Decoder(str | list[str] | None)
 _documents = msgspec.json.Decoder(list[str] | None)
@@ -138,8 +133,8 @@ def read(raw: bytes, mode: Mode) -> Body:
     """Decode one body. Raises Problem with the field's name in `param`."""
     fields = _split(raw)
     model = _model(fields.pop("model", None))
-    stream = bool(_decode(_flag, "stream", fields.pop("stream", None)))
-    options = _decode(_options, "stream_options", fields.pop("stream_options", None))
+    stream = bool(decode(_flag, "stream", fields.pop("stream", None)))
+    options = decode(_options, "stream_options", fields.pop("stream_options", None))
     if options is not None and not stream:
         raise Problem("invalid_value", "stream_options needs stream: true.", param="stream_options")
     if stream and mode not in STREAMED:
@@ -149,7 +144,7 @@ def read(raw: bytes, mode: Mode) -> Body:
             raise Problem("invalid_value", f"The field {content} is missing.", param=content)
     CHECKS[mode](fields)
     known = KNOWN[mode]
-    parameters = {name: _parameter(name, known[name], fields[name]) for name in fields if name in known}
+    parameters = {name: parameter(name, known[name], fields[name]) for name in fields if name in known}
     return Body(model, stream, bool(options and options.include_usage), fields, parameters)
 
 
@@ -178,7 +173,7 @@ def _split(raw: bytes) -> dict[str, msgspec.Raw]:
             raise Problem("invalid_json", "The body is empty; send a JSON object.") from error
         if b"\\ud" in raw.lower():
             _check_slowly(raw)  # names half a surrogate pair, which the decoder takes for a truncated text
-        raise Problem("invalid_json", f"The body is not valid JSON: {_reason(error)}.") from error
+        raise Problem("invalid_json", f"The body is not valid JSON: {reason(error)}.") from error
     if len(fields) > MAX_FIELDS:
         raise Problem("unknown_field", f"The body has more than {MAX_FIELDS} fields.")
     if not _as_encoded(raw, fields) or b"\\u0000" in raw:
@@ -209,114 +204,13 @@ def _check_slowly(raw: bytes) -> None:
         raise Problem(code, f"The body is not acceptable JSON: {error}.") from error
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return strict_json.NESTED
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not UTF-8"
-    return str(error).removeprefix("JSON is malformed: ").rstrip(".")
-
-
-def _decode(decoder: "msgspec.json.Decoder[Any]", name: str, raw: msgspec.Raw | None) -> Any:
-    if raw is None:
-        return None
-    try:
-        return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Problem("invalid_value", f"The field {name} is not acceptable: {_reason(error)}.", param=name) from error
-
-
 def _model(raw: msgspec.Raw | None) -> str:
-    name = _decode(_text, "model", raw)
+    name = decode(_text, "model", raw)
     if not name:
         raise Problem("invalid_value", "The field model is missing; GET /v1/models lists the ids.", param="model")
     if len(name) > 300 or not name.isprintable():
         raise Problem("invalid_value", "The field model is not a model id; GET /v1/models lists them.", param="model")
     return str(name)
-
-
-def _parameter(name: str, parameter: Parameter, raw: msgspec.Raw) -> Any:
-    if len(memoryview(raw)) > MAX_PARAMETER:
-        raise Problem("invalid_value", f"The field {name} is larger than {MAX_PARAMETER} bytes.", param=name)
-    value = _decode(_any, name, raw)
-    problem = None if value is None else _problem_with(name, parameter, value)
-    if problem:
-        raise Problem("invalid_value", f"The field {name} {problem}.", param=name)
-    return value
-
-
-def _problem_with(name: str, parameter: Parameter, value: Any) -> str:
-    """What is wrong with a parameter's value; empty: nothing."""
-    kind = type(value)
-    if kind not in TYPES[parameter.kind]:
-        return f"must be {ARTICLES[parameter.kind]}"
-    if kind in CONTAINERS:
-        return _problem_inside(name, value)
-    if kind is str and name == "tools":
-        return "must be a list"
-    if kind is str and len(value) > MAX_TEXT_PARAMETER:
-        return f"has more than {MAX_TEXT_PARAMETER} characters"
-    low, high = parameter.minimum, parameter.maximum
-    if low is not None and high is not None and not low <= value <= high:
-        return f"must lie between {low:,} and {high:,}"
-    return ""
-
-
-def _problem_inside(name: str, value: list[Any] | dict[str, Any]) -> str:
-    if len(value) > (MAX_STOPS if name == "stop" else 1_024):
-        return "has too many entries"
-    if name == "stop" and not all(isinstance(item, str) and item for item in value):
-        return "must be a text or a list of texts"
-    if name == "tools" and not all(map(_is_tool, value)):
-        return "must be a list of objects, and a function among them needs a name"
-    try:
-        strict_json.check(value)
-        for schema in _schemas(name, value):
-            check_schema(schema)
-    except ValueError as error:
-        return f"is refused: {error}"
-    return ""
-
-
-def _is_tool(tool: Any) -> bool:
-    """Of type function with a name, or of a provider's own type."""
-    if not isinstance(tool, dict):
-        return False
-    function = tool.get("function")
-    return function is None or (isinstance(function, dict) and isinstance(function.get("name"), str))
-
-
-def _schemas(name: str, value: Any) -> list[Any]:
-    """The JSON schemas in a response format or in tool definitions."""
-    if name == "tools":
-        functions = [tool.get("function") for tool in value if isinstance(tool, dict)]
-        return [
-            function["parameters"] for function in functions if isinstance(function, dict) and "parameters" in function
-        ]
-    if name == "response_format" and isinstance(value, dict) and value.get("type") == "json_schema":
-        wrapped = value.get("json_schema")
-        return [wrapped.get("schema", {}) if isinstance(wrapped, dict) else None]
-    return []
-
-
-TYPES: Mapping[str, frozenset[type]] = {
-    "number": frozenset({int, float}),
-    "integer": frozenset({int}),
-    "boolean": frozenset({bool}),
-    "string": frozenset({str}),
-    "list": frozenset({list, str}),
-    "object": frozenset({dict}),
-    "any": frozenset({bool, int, float, str, list, dict}),
-}
-CONTAINERS = frozenset({list, dict})
-ARTICLES: Mapping[str, str] = {
-    "number": "a number",
-    "integer": "a whole number",
-    "boolean": "true or false",
-    "string": "a text",
-    "list": "a list",
-    "object": "an object",
-}
 
 
 # --- what is asked ----------------------------------------------------------------------------------------
@@ -326,7 +220,7 @@ Fields = Mapping[str, msgspec.Raw]
 
 
 def _check_messages(fields: Fields) -> None:
-    messages: list[Message] = _decode(_messages, "messages", fields["messages"]) or []
+    messages: list[Message] = decode(_messages, "messages", fields["messages"]) or []
     if not messages:
         raise Problem("invalid_value", "The field messages must hold at least one message.", param="messages")
     if len(messages) > MAX_ITEMS:
@@ -366,14 +260,14 @@ def visible(text: str) -> bool:
 
 
 def _check_prompt(fields: Fields) -> None:
-    prompt = _decode(_prompt, "prompt", fields["prompt"])
+    prompt = decode(_prompt, "prompt", fields["prompt"])
     texts = [prompt] if isinstance(prompt, str) else prompt or []
     if not texts or len(texts) > 128 or not all(map(visible, texts)):
         raise Problem("invalid_value", "The field prompt must be a text, or up to 128 of them.", param="prompt")
 
 
 def _check_input(fields: Fields) -> None:
-    given = _decode(_input, "input", fields["input"])
+    given = decode(_input, "input", fields["input"])
     items = [given] if isinstance(given, str) else given or []
     if not items or (len(items) > MAX_INPUTS and not isinstance(items[0], int)):
         raise Problem("invalid_value", f"The field input must hold 1 to {MAX_INPUTS} texts.", param="input")
@@ -389,25 +283,25 @@ def _check_input(fields: Fields) -> None:
 
 
 def _check_image(fields: Fields) -> None:
-    prompt = _decode(_text, "prompt", fields["prompt"])
+    prompt = decode(_text, "prompt", fields["prompt"])
     if not prompt or not visible(prompt) or len(prompt) > MAX_IMAGE_PROMPT:
         raise Problem("invalid_value", f"The field prompt must be a text of up to {MAX_IMAGE_PROMPT:,} characters.",
                       param="prompt")  # fmt: skip
-    size = _decode(_text, "size", fields.get("size"))
+    size = decode(_text, "size", fields.get("size"))
     if size and size != "auto" and not IMAGE_SIZE.fullmatch(size):
         raise Problem("invalid_value", "The field size must be like 1024x1024, or auto.", param="size")
     for name, known in IMAGE_CHOICES.items():
-        if (given := _decode(_text, name, fields.get(name))) is not None and given not in known:
+        if (given := decode(_text, name, fields.get(name))) is not None and given not in known:
             raise Problem("invalid_value", f"The field {name} must be one of {', '.join(known)}.", param=name)
 
 
 def _check_rerank(fields: Fields) -> None:
-    query = _decode(_text, "query", fields["query"]) or ""
+    query = decode(_text, "query", fields["query"]) or ""
     if not visible(query) or len(query) > MAX_QUERY:
         raise Problem(
             "invalid_value", f"The field query must be a text of up to {MAX_QUERY:,} characters.", param="query"
         )
-    documents = _decode(_documents, "documents", fields["documents"]) or []
+    documents = decode(_documents, "documents", fields["documents"]) or []
     if not documents or len(documents) > MAX_ITEMS or not all(documents):
         raise Problem("invalid_value", f"The field documents must hold 1 to {MAX_ITEMS} texts.", param="documents")
 
