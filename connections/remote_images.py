@@ -33,7 +33,7 @@ TIMEOUTS = Timeouts(connect=5, first_byte=15, between=10, total=30)
 def to_inline(provider: Provider, call: Call) -> bool:
     """Whether the provider may need pictures inside the call."""
     chats = call.mode is call.target.mode is Mode.CHAT
-    return chats and _mentions_images(call) and not provider.abilities(call.target).image_urls
+    return chats and not provider.abilities(call.target).image_urls and _mentions_images(call)
 
 
 async def inlined(call: Call) -> Call:

@@ -176,7 +176,8 @@ def _split(raw: bytes) -> dict[str, msgspec.Raw]:
         raise Problem("invalid_json", f"The body is not valid JSON: {reason(error)}.") from error
     if len(fields) > MAX_FIELDS:
         raise Problem("unknown_field", f"The body has more than {MAX_FIELDS} fields.")
-    if not _as_encoded(raw, fields) or b"\\u0000" in raw:
+    escaped = b"\\" in raw and b"\\u0000" in raw  # one byte is found a hundred times as fast
+    if escaped or not _as_encoded(raw, fields):
         _check_slowly(raw)
     return fields
 

@@ -84,7 +84,7 @@ class OpenAIFamily(OpenAIDialect):
         able, options = super().abilities(target), self.knowledge_of(target).options
         wish = options.streams if isinstance(options, FamilyOptions) else "auto"
         silent = wish == "no" or (wish == "auto" and target.known_as.startswith(NO_STREAM))
-        return replace(able, streams=able.streams and not silent)
+        return replace(able, streams=False) if silent else able
 
     # --- requests ---
 
