@@ -1,25 +1,22 @@
 """Budgets through `/api/`: what the pages can do, with the same rights."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from django.db.models import Model as Row
 from django.shortcuts import get_object_or_404
-from drf_spectacular.utils import extend_schema, extend_schema_field
-from rest_framework import serializers, viewsets
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
+from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.response import Response
 from rest_framework.routers import SimpleRouter
-from rest_framework.serializers import BaseSerializer
 
-from access.permissions import Allows
-from access.requests import API_METHODS, KeyRequest
-from access.roles import Permission, Scope
+from access.requests import KeyRequest
 from access.strict import StrictSerializer
-from connections.models import Model
 from gateway.budgets import acts
 from gateway.budgets.filters import BudgetFilter
 from gateway.budgets.shown import Shown, applying, listed, telling_of
-from gateway.models import Budget, BudgetNotice, BudgetOverride, BudgetWindow, Extent
+from gateway.models import Budget, BudgetNotice, BudgetOverride, BudgetWindow
+from gateway.subject_api import SubjectSerializer, SubjectViewSet
 
 UNIT = "10⁻⁹ USD, or tokens."
 
@@ -64,16 +61,7 @@ class TellingSerializer(StrictSerializer):
     notices = NoticeSerializer(many=True, read_only=True, help_text="The newest that were told.")
 
 
-class BudgetSerializer(StrictSerializer):
-    id = serializers.IntegerField(read_only=True)
-    scope = serializers.ChoiceField(choices=Extent.choices)
-    subject = serializers.CharField(
-        default="",
-        allow_blank=True,
-        max_length=300,
-        help_text="Id of the user, group or connection, public id of the key or model; empty for the other scopes.",
-    )
-    name = serializers.SerializerMethodField(help_text="Whom or what it is about, as the pages say it.")
+class BudgetSerializer(SubjectSerializer):
     what = serializers.ChoiceField(choices=Budget.What.choices)
     amount = serializers.IntegerField(help_text=UNIT)
     window = serializers.ChoiceField(choices=Budget.Window.choices)
@@ -95,42 +83,36 @@ class BudgetSerializer(StrictSerializer):
     overrides = serializers.SerializerMethodField(help_text="Those in force.")
     created_at = serializers.DateTimeField(read_only=True)
 
-    def get_name(self, budget: Budget) -> str:
-        return self._shown(budget).name
-
     @extend_schema_field(serializers.DateTimeField())
     def get_starts_at(self, budget: Budget) -> Any:
-        return self._shown(budget).span.starts
+        return self.shown(budget).span.starts
 
     @extend_schema_field(serializers.DateTimeField())
     def get_ends_at(self, budget: Budget) -> Any:
-        return self._shown(budget).span.ends
+        return self.shown(budget).span.ends
 
     def get_spent(self, budget: Budget) -> int | None:
-        shown = self._shown(budget)
+        shown = self.shown(budget)
         return shown.spent if shown.known else None
 
     def get_reserved(self, budget: Budget) -> int | None:
-        shown = self._shown(budget)
+        shown = self.shown(budget)
         return shown.reserved if shown.known else None
 
     def get_left(self, budget: Budget) -> int | None:
-        shown = self._shown(budget)
+        shown = self.shown(budget)
         return shown.left if shown.known else None
 
     def get_unknown(self, budget: Budget) -> int:
-        return self._shown(budget).unknown
+        return self.shown(budget).unknown
 
     @extend_schema_field(OverrideSerializer(many=True))
     def get_overrides(self, budget: Budget) -> Any:
-        return OverrideSerializer(self._shown(budget).overrides, many=True).data
+        return OverrideSerializer(self.shown(budget).overrides, many=True).data
 
-    def _shown(self, budget: Budget) -> Shown:
-        """The viewset looks all rows of a list up at once."""
-        known: dict[int, Shown] = self.context["shown"]
-        if budget.pk not in known:
-            known[budget.pk] = listed([budget])[0]
-        return known[budget.pk]
+    def shown(self, row: Row) -> Shown:
+        found: Shown = super().shown(row)
+        return found
 
     def create(self, validated: dict[str, Any]) -> Budget:
         return acts.add_budget(self.context["request"].user, **validated)
@@ -148,7 +130,6 @@ class BudgetChangeSerializer(BudgetSerializer):
     enabled = serializers.BooleanField(required=False)
 
     def update(self, instance: Budget, validated: dict[str, Any]) -> Budget:
-        self.context["shown"].pop(instance.pk, None)
         return acts.change_budget(self.context["request"].user, instance, **validated)
 
 
@@ -164,46 +145,23 @@ class OwnBudgetSerializer(serializers.Serializer[Any]):
     left = serializers.IntegerField(allow_null=True, help_text="null: there is no end at the moment.")
 
 
-OwnBudgets = Allows(Permission.USE_MODELS, scope=Scope.READ)
-
-
-class BudgetViewSet(viewsets.ModelViewSet[Budget]):
+@extend_schema_view(mine=extend_schema(responses=OwnBudgetSerializer(many=True)))
+class BudgetViewSet(SubjectViewSet[Budget]):
     """How much users, keys, groups, models and connections may cost, or how many tokens they may use, per window."""
 
-    request: KeyRequest
-    listed: Mapping[int, Shown] = {}
-    permission_classes = [Allows(Permission.VIEW_USAGE, write=Permission.MANAGE_ACCESS)]
     queryset = Budget.objects.all()
     filterset_class = BudgetFilter
-    http_method_names = API_METHODS
-
-    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        return BudgetChangeSerializer if self.action == "partial_update" else BudgetSerializer
-
-    def paginate_queryset(self, queryset: Any) -> Any:
-        page = super().paginate_queryset(queryset)
-        self.listed = {one.budget.pk: one for one in listed(page or [])}
-        return page
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "shown": dict(self.listed)}
-
-    def perform_destroy(self, instance: Budget) -> None:
-        acts.remove_budget(self.request.user, instance)
-
-    @extend_schema(responses=OwnBudgetSerializer(many=True))
-    @action(detail=False, permission_classes=[OwnBudgets], filterset_class=None, pagination_class=None)
-    def mine(self, request: KeyRequest) -> Response:
-        """What calls with this very key count against."""
-        rows = applying(request.auth, Model.objects.usable_by(request.auth))
-        return Response(OwnBudgetSerializer(rows, many=True).data)
+    serializer_class = BudgetSerializer
+    change_serializer_class = BudgetChangeSerializer
+    own_serializer_class = OwnBudgetSerializer
+    listed, applying, remove = staticmethod(listed), staticmethod(applying), staticmethod(acts.remove_budget)
 
     @extend_schema(responses=WindowSerializer(many=True))
     @action(detail=True, filterset_class=None, queryset=Budget.objects.all())
     def windows(self, request: KeyRequest, pk: str) -> Response:
         """What was spent, window by window, newest first."""
-        rows: Any = self.get_object().windows.order_by("-pk")
-        page: Any = super().paginate_queryset(rows)
+        paginator: Any = self.paginator  # not our own step, which looks budgets up
+        page = paginator.paginate_queryset(self.get_object().windows.order_by("-pk"), request, view=self)
         return self.get_paginated_response(WindowSerializer(page, many=True).data)
 
     @extend_schema(methods=["get"], responses=TellingSerializer)

@@ -1,36 +1,19 @@
 """Limits through `/api/`: what the pages can do, with the same rights."""
 
-from collections.abc import Mapping
 from typing import Any
 
-from drf_spectacular.utils import extend_schema
-from rest_framework import serializers, viewsets
-from rest_framework.decorators import action
-from rest_framework.response import Response
+from drf_spectacular.utils import extend_schema, extend_schema_view
+from rest_framework import serializers
 from rest_framework.routers import SimpleRouter
-from rest_framework.serializers import BaseSerializer
 
-from access.permissions import Allows
-from access.requests import API_METHODS, KeyRequest
-from access.roles import Permission, Scope
-from access.strict import StrictSerializer
-from connections.models import Model
 from gateway.limits import acts
 from gateway.limits.filters import LimitFilter
-from gateway.limits.shown import Shown, applying, listed
-from gateway.models import PERIODS, Extent, Limit
+from gateway.limits.shown import applying, listed
+from gateway.models import PERIODS, Limit
+from gateway.subject_api import SubjectSerializer, SubjectViewSet
 
 
-class LimitSerializer(StrictSerializer):
-    id = serializers.IntegerField(read_only=True)
-    scope = serializers.ChoiceField(choices=Extent.choices)
-    subject = serializers.CharField(
-        default="",
-        allow_blank=True,
-        max_length=300,
-        help_text="Id of the user, group or connection, public id of the key or model; empty for the other scopes.",
-    )
-    name = serializers.SerializerMethodField(help_text="Whom or what it is about, as the pages say it.")
+class LimitSerializer(SubjectSerializer):
     what = serializers.ChoiceField(choices=Limit.What.choices)
     amount = serializers.IntegerField()
     seconds = serializers.IntegerField(
@@ -44,16 +27,9 @@ class LimitSerializer(StrictSerializer):
     )
     created_at = serializers.DateTimeField(read_only=True)
 
-    def get_name(self, limit: Limit) -> str:
-        return self._shown(limit).name
-
     def get_taken(self, limit: Limit) -> int | None:
-        return self._shown(limit).taken
-
-    def _shown(self, limit: Limit) -> Shown:
-        """The viewset looks all rows of a list up at once."""
-        known: Mapping[int, Shown] = self.context["shown"]
-        return known[limit.pk] if limit.pk in known else listed([limit])[0]
+        taken: int | None = self.shown(limit).taken
+        return taken
 
     def create(self, validated: dict[str, Any]) -> Limit:
         return acts.add_limit(self.context["request"].user, **validated)
@@ -80,39 +56,16 @@ class OwnLimitSerializer(serializers.Serializer[Any]):
     taken = serializers.IntegerField(allow_null=True, help_text="How much of it is taken now; null: not known.")
 
 
-OwnLimits = Allows(Permission.USE_MODELS, scope=Scope.READ)
-
-
-class LimitViewSet(viewsets.ModelViewSet[Limit]):
+@extend_schema_view(mine=extend_schema(responses=OwnLimitSerializer(many=True)))
+class LimitViewSet(SubjectViewSet[Limit]):
     """How many requests, tokens and parallel calls users, keys, groups, models and connections may have."""
 
-    request: KeyRequest
-    listed: Mapping[int, Shown] = {}
-    permission_classes = [Allows(Permission.VIEW_USAGE, write=Permission.MANAGE_ACCESS)]
     queryset = Limit.objects.all()
     filterset_class = LimitFilter
-    http_method_names = API_METHODS
-
-    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
-        return LimitChangeSerializer if self.action == "partial_update" else LimitSerializer
-
-    def paginate_queryset(self, queryset: Any) -> Any:
-        page = super().paginate_queryset(queryset)
-        self.listed = {one.limit.pk: one for one in listed(page or [])}
-        return page
-
-    def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "shown": self.listed}
-
-    @extend_schema(responses=OwnLimitSerializer(many=True))
-    @action(detail=False, permission_classes=[OwnLimits], filterset_class=None, pagination_class=None)
-    def mine(self, request: KeyRequest) -> Response:
-        """What calls with this very key have to pass."""
-        rows = applying(request.auth, Model.objects.usable_by(request.auth))
-        return Response(OwnLimitSerializer(rows, many=True).data)
-
-    def perform_destroy(self, instance: Limit) -> None:
-        acts.remove_limit(self.request.user, instance)
+    serializer_class = LimitSerializer
+    change_serializer_class = LimitChangeSerializer
+    own_serializer_class = OwnLimitSerializer
+    listed, applying, remove = staticmethod(listed), staticmethod(applying), staticmethod(acts.remove_limit)
 
 
 router = SimpleRouter()
