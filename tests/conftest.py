@@ -1,9 +1,7 @@
 """Fixtures that every test may use. `alice` owns, `bob` shares, `charlie` is a stranger, `ada` is the admin."""
 
-from functools import cache
-
 import pytest
-from django.contrib.auth.hashers import make_password
+from django.contrib.auth.hashers import Argon2PasswordHasher, make_password
 from django.contrib.auth.models import Group
 from django.test.utils import setup_databases, teardown_databases
 from hypothesis import settings
@@ -20,6 +18,9 @@ PASSWORD = "correct horse battery staple"
 
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
+
+# a fifth of a second each, by design; here thousands of passwords are hashed
+Argon2PasswordHasher.time_cost, Argon2PasswordHasher.memory_cost, Argon2PasswordHasher.parallelism = 1, 8, 1
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +45,9 @@ def pytest_runtest_teardown(item, nextitem):
     return result
 
 
-@cache
-def hashed() -> str:
-    """Slow by design, so it is done once."""
-    return make_password(PASSWORD)
-
-
 def make_user(username: str, role: str = Role.ANALYST) -> User:
-    return User.objects.create(username=username, email=f"{username}@example.test", password=hashed(), role=role)
+    password = make_password(PASSWORD)
+    return User.objects.create(username=username, email=f"{username}@example.test", password=password, role=role)
 
 
 @pytest.fixture
