@@ -1,6 +1,8 @@
 """How many requests one process works on at once. What comes beyond that is refused before it costs anything."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +22,18 @@ class Door:
         self.refusal = BUSY
         """Why nobody is let in once there are `room` of them inside."""
 
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Be inside with the current task. Raises Problem when there is no room."""
+        if len(self.inside) >= self.room:
+            raise self.refusal
+        task = asyncio.current_task()
+        self.inside.add(task)
+        try:
+            yield
+        finally:
+            self.inside.discard(task)
+
     def close(self) -> None:
         """Let nobody in any more."""
         self.room, self.refusal = 0, STOPPING
@@ -38,4 +52,5 @@ class Door:
 
 
 calls, pages = Door(settings.MAX_CALLS), Door(settings.MAX_PAGES)
-"""Of `/v1`; of everything else. Streams of pages do not count: they last as long as somebody looks."""
+"""Of `/v1` and of the playground's answers; of everything else. Streams of pages do not count: they last as long as
+somebody looks."""

@@ -22,6 +22,7 @@ from msgspec import structs
 from access.principal import Principal
 from access.threads import in_thread
 from connections.providers.calls import JSON, Mode
+from gateway import admission
 from gateway.accepted import Answered, Prompt
 from gateway.envelope import Problem
 from gateway.ledger.record import Record
@@ -82,7 +83,8 @@ class Answering:
     async def _make(self) -> None:
         saving = asyncio.create_task(self._save_often())
         try:
-            await self._answer(await engine())
+            with admission.calls.entered():
+                await self._answer(await engine())
             self.run.state = Run.State.DONE
         except asyncio.CancelledError:
             if self._stopped:

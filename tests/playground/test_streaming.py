@@ -2,10 +2,12 @@
 
 import html
 import time
+import uuid
 from urllib.parse import urlparse
 
 import pytest
 
+from gateway import admission
 from gateway.models import Usage
 from playground.models import Conversation, Run, Turn
 from tests.playground.conftest import Visitor
@@ -73,7 +75,8 @@ def test_stop_cancels_the_upstream_and_keeps_the_text(visitor, upstream, slow):
 
 def test_a_stop_written_by_another_process_ends_the_answer(visitor, upstream, slow):
     stream = visitor.ask("Tell me a long story")
-    stream.event()
+    while "word2" not in stream.event():
+        pass
 
     Run.objects.update(state=Run.State.STOPPED)
 
@@ -145,6 +148,18 @@ def test_a_failure_says_its_cause_and_the_next_step(visitor, upstream, fault, co
     run = visitor.run
     assert (run.state, run.problem_code) == (Run.State.FAILED, code)
     assert run.problem in ended and run.next_step in ended and run.request_id in ended
+
+
+def test_a_process_that_is_full_refuses_and_one_that_is_not_counts_it(visitor, upstream, slow, monkeypatch):
+    visitor.ask("Tell me a long story")
+    assert eventually(lambda: len(admission.calls.inside) == 1)
+
+    monkeypatch.setattr(admission.calls, "room", 1)
+    visitor.conversation = uuid.uuid4()
+    visitor.ask("And another one").rest()
+
+    assert (visitor.run.state, visitor.run.problem_code) == (Run.State.FAILED, "overloaded")
+    assert len(upstream.requests) == 1
 
 
 def test_the_text_before_a_failure_is_kept(visitor, upstream):
