@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, field, structs
 
@@ -16,6 +16,9 @@ from gateway.gates import Admission
 from gateway.ledger.record import Record
 from gateway.routing import Course
 from gateway.snapshot import ModelEntry
+
+if TYPE_CHECKING:
+    from gateway.budgets.gate import Admitted
 
 TIMEOUTS = Timeouts()
 USUAL_ANSWER = 1024
@@ -51,6 +54,8 @@ class Accepted(Struct):
     """The model or route that the body names."""
     admissions: list[Admission] = []
     """Of the gates that let it through."""
+    paid_by: "Admitted | None" = None
+    """What the budgets set aside for it."""
     headers: dict[str, str] = {}
     """What the gates tell whoever asked."""
     switched: dict[int, str] = {}
@@ -69,7 +74,7 @@ class Accepted(Struct):
         return Usage(
             prompt_tokens=self.prompt_tokens,
             completion_tokens=longest_answer(body, entry) if spoken else 0,
-            images=int(body.get("n") or 1) if mode is Mode.IMAGE else 0,
+            images=self.images,
             search_units=1 if mode is Mode.RERANK else 0,
         )
 
@@ -77,6 +82,11 @@ class Accepted(Struct):
     def prompt_tokens(self) -> int:
         """Estimated by the prompt's size."""
         return -(-self.size // BYTES_PER_TOKEN)
+
+    @property
+    def images(self) -> int:
+        """That are asked for."""
+        return int(self.call.body.get("n") or 1) if self.call.mode is Mode.IMAGE else 0
 
     @property
     def adjusted(self) -> list[str]:

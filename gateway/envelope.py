@@ -51,6 +51,7 @@ KINDS: Mapping[str, Kind] = {
     "budget_exceeded": Kind(429, "rate_limit_error", False),
     "client_closed": Kind(499, "client_closed", False),
     "internal_error": Kind(500, "server_error", True),
+    "interrupted": Kind(500, "server_error", True),
     "upstream_invalid_response": Kind(502, "upstream_error", True),
     "upstream_auth_error": Kind(502, "upstream_error", False),
     "upstream_tls_error": Kind(502, "upstream_error", False),

@@ -113,7 +113,7 @@ def _conclude(jobs: QuerySet[Job]) -> None:
     for job in jobs[:SWEPT_AT_ONCE]:
         _write_lost(job, job.fence - 1)
         _write_answered(job)
-        ended = {"state": Job.State.SUCCEEDED, "request_id": _request_id(job, job.fence), "finished_at": Now()}
+        ended = {"state": Job.State.SUCCEEDED, "request_id": job.request_id_of(job.fence), "finished_at": Now()}
         jobs.filter(pk=job.pk, fence=job.fence).update(lease_until=None, **ended)
 
 
@@ -145,7 +145,7 @@ def _write_answered(job: Job) -> None:
 
 
 def _record(job: Job, claim: int) -> Record:
-    record = Record.of(job.owner.principal, Mode(job.mode), "generation", _request_id(job, claim))
+    record = Record.of(job.owner.principal, Mode(job.mode), "generation", job.request_id_of(claim))
     record.key_id, record.model = job.key_id, job.model
     return record
 
@@ -154,11 +154,6 @@ def _lost(job: Job, claim: int) -> Record:
     record = _record(job, claim)
     record.fail(Problem("internal_error", "The worker that made this call died or froze."))
     return record
-
-
-def _request_id(job: Job, claim: int) -> str:
-    """Of the one call that a claim makes: it can be written down only once, by whoever comes first."""
-    return f"req_{job.pk.hex}{claim}"
 
 
 def _announce(announce: Announce, pk: Any) -> None:
@@ -203,7 +198,7 @@ class Claim:
 
 async def run(job: Job) -> None:
     """Ask the model and write down the outcome, under the rights that the owner has now."""
-    held, request_id, assembly = Claim(job), _request_id(job, job.fence), Assembly(Mode(job.mode))
+    held, request_id, assembly = Claim(job), job.request_id_of(job.fence), Assembly(Mode(job.mode))
     asking = asyncio.ensure_future(_ask(await engine(), held, request_id, assembly))
     keeping = asyncio.ensure_future(_keep(held, assembly))
     done, _ = await asyncio.wait({asking, keeping}, return_when=asyncio.FIRST_COMPLETED)

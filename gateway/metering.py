@@ -2,7 +2,8 @@
 
 One writer per process takes all rows that wait, commits them in one transaction, releases their answers,
 and repeats. There is no timer: alone, a row is committed at once; under load, many share one commit.
-While the database is away, rows go to a journal, from where they are booked when it is back.
+While the database is away, rows go to a journal, from where they are booked when it is back. Of calls under way
+there are notes, from which they are booked should their process be killed.
 """
 
 import asyncio
@@ -21,10 +22,12 @@ from access import keys
 from access.threads import AWAY, in_thread
 from connections.health import MeteredCall
 from connections.providers.calls import Usage
+from gateway import interrupted
 from gateway.budgets import booking
 from gateway.envelope import Problem, new_request_id
-from gateway.ledger import adding, rows
+from gateway.ledger import adding, notes, rows
 from gateway.ledger.journal import Journal, replay
+from gateway.ledger.notes import Notes
 from gateway.ledger.record import Record, Tried
 from gateway.models import Attempt
 
@@ -93,6 +96,8 @@ class Meter:
     def __init__(self) -> None:
         self._folder = journal_folder()
         self._journal = Journal(self._folder)
+        self.notes = Notes(self._folder)
+        """Of the calls under way; cleared when their rows are safe."""
         self._refused: list[Record] = []
         """The row that the database did not take when it was last asked; it is back when it takes it."""
         self._waiting: list[Waiting] = []
@@ -125,6 +130,7 @@ class Meter:
         self._thread.submit(lambda: connection.close())  # the connection of that thread
         self._thread.shutdown(wait=True)
         self._journal.close()
+        self.notes.close()
 
     def write(self, record: Record) -> asyncio.Future[None]:
         """Done when the row is safe. Awaiting it raises Problem when it can be written nowhere.
@@ -165,9 +171,12 @@ class Meter:
         if lost is None:
             lost = await self._in_thread(self._write_down, records)
         for record, done in group:
+            unsafe = lost and record in lost
+            if not unsafe:
+                self.notes.clear(record.request_id)
             if done.done():
                 continue
-            if lost and record in lost:
+            if unsafe:
                 done.set_exception(_cannot_be_written())
             else:
                 done.set_result(None)
@@ -216,6 +225,7 @@ class Meter:
                     await in_thread(commit_each, self._refused)
                     await self._in_thread(self._return)
                 await in_thread(replay, self._folder, commit_each)
+                await in_thread(notes.replay, self._folder, lambda left: interrupted.book(left, commit_each))
             except AWAY:
                 pass
             except Exception:

@@ -22,6 +22,7 @@ from gateway.accepted import BYTES_PER_TOKEN, Accepted, Answered, Prompt, estima
 from gateway.budgets.gate import BudgetGate
 from gateway.envelope import Problem
 from gateway.gates import Elsewhere, Gate
+from gateway.ledger.notes import Note
 from gateway.ledger.record import Record, Tried
 from gateway.limits.gate import LimitGate
 from gateway.metering import Meter
@@ -262,8 +263,16 @@ class Engine:
                     raise
 
     def exchange(self, accepted: Accepted) -> Exchange:
-        """For one attempt."""
+        """For one attempt, of which a note outlives this process."""
+        self._leave_note(accepted)
         return Exchange(self.transport, accepted.entry.provider, accepted.entry.options, accepted.timeouts)
+
+    def _leave_note(self, accepted: Accepted) -> None:
+        record, attempts = accepted.record, accepted.course.attempts
+        if len(attempts) > 1:
+            record.attempts = [_tried(attempt, record) for attempt in attempts[:-1]]
+        windows = accepted.paid_by.windows(record) if accepted.paid_by else []
+        self.meter.notes.leave(Note(record, accepted.prompt_tokens, accepted.images, windows))
 
     def open(self, accepted: Accepted) -> Stream:
         return Stream(self, accepted)

@@ -13,6 +13,8 @@ import pytest
 from django.db import connection
 from kombu import pools
 
+from gateway.ledger import notes
+from gateway.metering import journal_folder
 from llmmesh import processes
 from llmmesh.celery import app
 from llmmesh.environment import broker_url
@@ -75,6 +77,7 @@ class Workers:
         for process in reversed(self.running):
             if process.poll() is None:
                 self.kill(process)
+        notes.replay(journal_folder(), lambda left: 0)  # calls that this cut off are no business of later tests
 
 
 def _answers(port: int) -> bool:

@@ -17,6 +17,7 @@ from gateway.budgets.rules import Budgets, Rule
 from gateway.budgets.words import refusal
 from gateway.envelope import Problem
 from gateway.gates import Elsewhere
+from gateway.ledger.notes import Window
 from gateway.ledger.record import Record
 from gateway.metering import Meter
 from gateway.models import Extent, Usage
@@ -108,7 +109,8 @@ class BudgetGate:
                 logger.warning("A budget could not be asked: %s", error)
                 raise Problem("overloaded", "The budgets cannot be asked at the moment; try again.") from error
             raise
-        return admitted if admitted.holds else None
+        accepted.paid_by = admitted if admitted.holds else None
+        return accepted.paid_by
 
     async def _hold_models(
         self, admitted: "Admitted", accepted: "Accepted", budgets: Budgets, callers: Sequence[Rule]
@@ -256,6 +258,14 @@ class Admitted:
 
     def undo(self) -> None:
         _undo(self.holds)
+
+    def windows(self, record: Record) -> list[Window]:
+        """On which it is to be booked should nobody be left to settle it."""
+        return [
+            Window(credit.window, rule.in_money, self._owner if need else "")
+            for rule, credit, need in self.holds
+            if concerns(rule, record)
+        ]
 
     def settle(self, record: Record) -> None:
         """Note in the record which windows it is to be booked on, and whose lease pays."""

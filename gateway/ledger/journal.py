@@ -46,7 +46,7 @@ class Journal:
     def append(self, records: list[Record]) -> None:
         """Returns when the rows are on the disk. Raises OSError."""
         try:
-            self._file = self._file or _new_file(self._folder)
+            self._file = self._file or self._new_file()
             self._file.write(b"".join(map(_framed, records)))
             self._file.flush()
             os.fdatasync(self._file.fileno())
@@ -54,6 +54,13 @@ class Journal:
             self.close()  # a row that was cut off is the end of its file
             raise
         JOURNALLED.inc(len(records))
+
+    def _new_file(self) -> BinaryIO:
+        file = new_file(self._folder, ".rows")[0]
+        directory = os.open(self._folder, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+        return file
 
     def close(self) -> None:
         """Leave the file to whoever books what is in it."""
@@ -63,17 +70,13 @@ class Journal:
                 file.close()
 
 
-def _new_file(folder: Path) -> BinaryIO:
+def new_file(folder: Path, suffix: str) -> tuple[BinaryIO, Path]:
     """It gets the name by which others look for it once it is locked."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{time.time_ns()}-{os.getpid()}.new"
-    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "r+b")
     fcntl.flock(file, fcntl.LOCK_EX)
-    path.rename(path.with_suffix(".rows"))
-    directory = os.open(folder, os.O_RDONLY)
-    os.fsync(directory)
-    os.close(directory)
-    return file
+    return file, path.rename(path.with_suffix(suffix))
 
 
 def _framed(record: Record) -> bytes:
@@ -84,13 +87,13 @@ def _framed(record: Record) -> bytes:
 def replay(folder: Path, book: Booking) -> None:
     """Book what is in the files that nobody writes to, oldest first, and remove them."""
     for path in sorted(folder.glob("*.rows")):
-        with _held(path) as file:
+        with held(path) as file:
             if file is not None:
                 _book_file(path, file, book)
 
 
 @contextmanager
-def _held(path: Path) -> Iterator[BinaryIO | None]:
+def held(path: Path) -> Iterator[BinaryIO | None]:
     """The file, unless it cannot be opened, somebody else has it, or has just removed it."""
     try:
         file = path.open("rb")

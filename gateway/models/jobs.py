@@ -59,3 +59,7 @@ class Job(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    def request_id_of(self, claim: int) -> str:
+        """Of the one call that a claim makes: it can be written down only once, by whoever comes first."""
+        return f"req_{self.pk.hex}{claim}"

@@ -73,7 +73,7 @@ def test_the_call_of_a_dead_claim_is_written_down_as_unknown(job):
 def test_the_call_of_a_dead_claim_is_written_down_once(job):
     """Its worker died between the call's row and the job's end."""
     first = jobs.claim(job.pk)
-    told = Record.of(job.owner.principal, Mode.CHAT, "generation", jobs._request_id(first, 1))
+    told = Record.of(job.owner.principal, Mode.CHAT, "generation", first.request_id_of(1))
     told.prompt_tokens = told.completion_tokens = 3
     commit([told])
     Job.objects.update(lease_until=Now() - timedelta(seconds=1))

@@ -313,7 +313,7 @@ def test_no_answered_call_is_without_its_row_when_processes_are_killed(folder, d
         database.leave()
         first.after(60)
         first.kill(processes)
-        assert files(folder) == [".rows"]
+        assert ".rows" in files(folder)
         database.come_back()
 
         second = Site(processes, folder.parent, key)
