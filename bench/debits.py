@@ -110,7 +110,9 @@ def _prompt(principal: Principal, model: str) -> Prompt:
 
 async def _hold(running: Engine, principal: Principal, model: str) -> None:
     """Begin a call and never end it."""
-    await running.accept(_prompt(principal, model))
+    accepted = await running.accept(_prompt(principal, model))
+    accepted.begin()
+    running.exchange(accepted)
     print("holding", flush=True)
     await asyncio.sleep(3600)
 

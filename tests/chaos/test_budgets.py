@@ -2,6 +2,7 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import Group
@@ -9,7 +10,10 @@ from django.db.models.functions import Now
 
 from access.models import EVERYONE
 from bench.debits import outcome_of, start_workers
+from gateway import interrupted
 from gateway.budgets import acts, leases
+from gateway.ledger import notes
+from gateway.metering import commit_each, journal_folder
 from gateway.models import Budget, BudgetLease, BudgetWindow, Usage
 from tests.chaos.verdicts import Verdict
 from tests.conftest import make_user
@@ -85,5 +89,9 @@ def test_a_holder_dies(caller, ada, verdict: Verdict):
         BudgetLease.objects.update(expires_at=Now() - timedelta(seconds=1))
         leases.sweep()
 
-    verdict.count(held=held)
-    check_exact(verdict, budget)
+    before = check_exact(verdict, budget).spent
+    notes.replay(journal_folder(), partial(interrupted.book, write=commit_each))
+    window = check_exact(verdict, budget)
+    row = Usage.objects.get(error_code="interrupted")
+    verdict.count(held=held, interrupted=row.prompt_tokens)
+    verdict.check(window.spent == before + row.prompt_tokens, "what was sent is booked on the budget")
