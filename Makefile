@@ -65,6 +65,8 @@ bench: .venv/.dev ## Measure what a call costs (ARGS="--peers" with what bench-p
 
 bench-peers: .venv/.dev ## Install the servers and the profiler that the bench compares and looks with (needs npm)
 	@$(VENV)/python tools/peers.py --make $(UV) litellm py-spy
+	$(UV) venv --quiet --clear --python $(VENV)/python .venv-peers/production
+	$(UV) pip sync --quiet --python .venv-peers/production/bin/python --require-hashes requirements/base.txt
 	@mkdir -p .venv-peers/portkey && cp bench/portkey.json .venv-peers/portkey/package.json
 	npm install --prefix .venv-peers/portkey --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel error
 

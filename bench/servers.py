@@ -19,6 +19,8 @@ PEERS = HERE.parent / ".venv-peers"
 ROUTE, TRANSLATED = "fast", "claude"
 """Routes to the upstream's OpenAI dialect and to its Anthropic dialect."""
 MESH, NGINX, PORTKEY, LITELLM, DIRECT = "LLM Mesh", "nginx proxy_pass", "Portkey gateway", "LiteLLM proxy", "direct"
+PRODUCTION = PEERS / "production" / "bin" / "python"
+"""Of an environment without development tools, some of which libraries load where they find them."""
 LEFT_OUT = {"DATABASE_URL", "REDIS_URL", "PYTHONDONTWRITEBYTECODE"}
 """Names that peers would take for their own, and one that makes every start compile everything."""
 
@@ -96,14 +98,14 @@ class Lab:
 
     def mesh(self, name: str = "mesh") -> Server:
         port = free_port()
-        command = [sys.executable, "-m", "uvicorn", "llmmesh.asgi:application", "--port", str(port)]
+        command = [python(), "-m", "uvicorn", "llmmesh.asgi:application", "--port", str(port)]
         process = self.start(name, [*command, *self.web_options], SERVER_CORE, env=self.env)
         return self._mesh_at(port, process)
 
     def meshes(self, workers: int) -> Server:
         """As `manage.py up` runs several web processes, on every core."""
         port = free_port()
-        command = [sys.executable, "manage.py", "up", "--only", "gateway"]
+        command = [python(), "manage.py", "up", "--only", "gateway"]
         env = {**self.env, "MESH_WEB_WORKERS": str(workers), "PORT": str(port)}
         process = self.start("up", command, SERVER_CORE, LOAD_CORE, env=env)
         return self._mesh_at(port, process)
@@ -153,6 +155,11 @@ class Lab:
         process = self.start("litellm", command, SERVER_CORE, env=env)
         wait_for(process, port, "/health/liveliness")
         return Server(LITELLM, port, process, {"Authorization": f"Bearer {self.key}"})
+
+
+def python() -> str:
+    """What our servers run with."""
+    return str(PRODUCTION) if PRODUCTION.exists() else sys.executable
 
 
 def spy() -> str | None:
