@@ -2,11 +2,11 @@
 
 import json
 import math
-import secrets
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from connections.providers import errors
+from gateway.chance import drawn
 
 MAX_BODY = 16 * 2**20
 """Bytes of one JSON body; images travel inside it."""
@@ -16,7 +16,7 @@ HEARTBEAT = b": keep-alive\n\n"
 
 
 def new_request_id() -> str:
-    return f"req_{secrets.token_hex(12)}"
+    return f"req_{drawn().hex()}"
 
 
 class Kind(NamedTuple):
