@@ -1,7 +1,7 @@
 """Every call passes here: one look at the counters before it is made, one more when it has ended."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,8 @@ from django.utils import timezone
 
 from gateway.envelope import Problem
 from gateway.ledger.record import Record
-from gateway.limits.counters import Counters, Local, Refused, Shared, Taken
+from gateway.limits.counters import Counters, Local, Refused, Shared
+from gateway.limits.credit import Taken
 from gateway.limits.rules import Rule
 from gateway.models import pace
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from gateway.accepted import Accepted
     from gateway.snapshot import Snapshot
 
-TOLD = ("requests", "tokens")
+TOLD = {
+    what: (f"x-ratelimit-limit-{what}", f"x-ratelimit-remaining-{what}", f"x-ratelimit-reset-{what}")
+    for what in ("requests", "tokens")
+}
 """What answers tell about, as OpenAI's do."""
 
 
@@ -39,9 +43,8 @@ class LimitGate:
         rules = snapshot.limits.of(accepted.principal, accepted.entry.public_id, str(accepted.entry.connection_id))
         if not rules:
             return None
-        expected = accepted.expected_tokens
         try:
-            taken = await self.counters.take(rules, [expected if rule.what == "tokens" else 1 for rule in rules])
+            taken = await self.counters.take(rules, _costs(rules, accepted.expected_tokens))
         except Refused as refused:
             raise _refusal(refused) from None
         return Admitted(self.counters, taken)
@@ -58,27 +61,25 @@ class Admitted:
         """`x-ratelimit-…`, of the limit that is nearest to its end."""
         found: dict[str, tuple[int, Rule]] = {}
         for rule, left in zip(self._taken.rules, self._taken.remaining, strict=True):
-            if rule.what in TOLD and (rule.what not in found or left < found[rule.what][0]):
-                found[rule.what] = left, rule
+            what = rule.what
+            if what in TOLD and (what not in found or left < found[what][0]):
+                found[what] = left, rule
         told: dict[str, str] = {}
         for what, (left, rule) in found.items():
-            until = (rule.amount - left) * rule.seconds / rule.amount
-            told |= {
-                f"x-ratelimit-limit-{what}": str(rule.amount),
-                f"x-ratelimit-remaining-{what}": str(max(left, 0)),
-                f"x-ratelimit-reset-{what}": f"{max(until, 0):.3f}s",
-            }
+            limit, remaining, reset = TOLD[what]
+            told[limit] = str(rule.amount)
+            taken = min(rule.amount, max(rule.amount - left, 0))
+            told[remaining] = str(rule.amount - taken)
+            told[reset] = f"{taken * rule.seconds / rule.amount:.3f}s"
         return told
 
     def settle(self, record: Record) -> None:
         used = (record.prompt_tokens or 0) + (record.completion_tokens or 0)
-        costs = [_used(rule, before, used) for rule, before in zip(self._taken.rules, self._taken.costs, strict=True)]
-        if any(rule.what == "parallel" for rule in self._taken.rules) or costs != list(self._taken.costs):
-            self._counters.settle(self._taken, costs)
+        self._counters.settle(self._taken, _costs(self._taken.rules, used))
 
 
-def _used(rule: Rule, before: int, tokens: int) -> int:
-    return tokens if rule.what == "tokens" else before
+def _costs(rules: Sequence[Rule], tokens: int) -> list[int]:
+    return [tokens if rule.what == "tokens" else 1 for rule in rules]
 
 
 def _refusal(refused: Refused) -> Problem:

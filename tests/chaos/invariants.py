@@ -9,7 +9,7 @@ import redis
 from django.db import connection
 from django.db.models import Count
 
-from gateway.limits.counters import ALIVE, ALIVE_SECONDS, OWNER
+from gateway.limits.counters import ALIVE, ALIVE_SECONDS, LOOK, OWNER
 from gateway.models import Attempt, Job, Usage
 from tests.chaos.verdicts import Verdict
 from tests.upstream.server import Upstream
@@ -124,7 +124,8 @@ def check_nothing_open(verdict: Verdict, valkey: Path | None = None) -> None:
     if connection.vendor == "postgresql":
         verdict.check(_idle_in_transaction() == 0, "no connection idles in a transaction")
     if valkey is not None:
-        time.sleep(ALIVE_SECONDS if verdict.long else 0)  # after which no place of a process that died counts
+        # after which no place of a process that died counts, or is kept for a next call
+        time.sleep(ALIVE_SECONDS if verdict.long else 3 * LOOK)
         verdict.check(not (places := _places(valkey)), f"no place among parallel calls is held: {places}")
     numbers = Counter(Attempt.objects.order_by().values_list("usage_id", "number"))
     verdict.check(max(numbers.values(), default=1) == 1, "each attempt is written down once")
