@@ -1,23 +1,12 @@
 """Budgets as an admin sets them and an analyst meets them."""
 
-import os
 from datetime import UTC, datetime, timedelta
 
 from playwright.sync_api import expect
 
 from gateway.budgets import acts
 from gateway.models import Budget, BudgetWindow
-
-
-def shoot(site, name):
-    """For looking at: `SHOTS=folder pytest tests/browser/test_budgets.py`."""
-    if folder := os.environ.get("SHOTS"):
-        for theme in ("light", "dark"):
-            site.evaluate("theme => document.documentElement.setAttribute('data-bs-theme', theme)", theme)
-            for width in (1440, 390):
-                site.set_viewport_size({"width": width, "height": 900})
-                site.screenshot(path=f"{folder}/{name}-{theme}-{width}.png", full_page=True)
-        site.set_viewport_size({"width": 1440, "height": 900})
+from tests.browser.conftest import shoot
 
 
 def test_an_admin_sets_a_budget_and_an_analyst_meets_it(

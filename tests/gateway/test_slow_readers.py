@@ -10,7 +10,7 @@ from gateway.models import Usage
 from tests.gateway.contract import chat
 from tests.upstream.faults import Fault
 
-READERS = 12
+READERS = 6
 LARGEST_BUFFER = 256 * 2**10
 ENDLESS = Fault.answer(text=("x" * 20_000 + " ") * 3_000)
 """60 MB in 3,000 events."""
