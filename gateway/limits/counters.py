@@ -44,10 +44,12 @@ logger = logging.getLogger(__name__)
 
 STEP = """
 local CONSTANTS
-local function full_at(key, now, amount, window)
+local function stored(key, now, amount)
   local full, of = string.match(redis.call('GET', key) or '', '^(%d+):(%d+)$')
-  full, of = tonumber(full) or now, tonumber(of) or amount
-  if full <= now then return now end
+  return math.max(tonumber(full) or now, now), tonumber(of) or amount
+end
+local function full_at(key, now, amount, window)
+  local full, of = stored(key, now, amount)
   if of == amount then return full end
   return now + math.min((full - now) * of / amount, window)
 end
@@ -59,7 +61,8 @@ local function settle(rule, now)
   if what == 'parallel' then
     redis.call('ZREM', key, more)
   else
-    store(key, math.max(full_at(key, now, amount, window) + more * window / amount, now), amount, window)
+    local full, of = stored(key, now, amount)
+    store(key, math.max(full + more * window / of, now), of, window)
   end
 end
 local function bury(key)
@@ -346,8 +349,9 @@ class Local:
                 self._leases.get(rule.name, {}).pop(taken.local, None)
             elif after != before:
                 amount = self._share(rule)
-                more = (after - min(before, amount)) * rule.seconds / amount
-                self._full[rule.name] = max(now, self._full_at(rule, now) + more), amount
+                full, of = self._full.get(rule.name, (now, amount))
+                more = (after - min(before, amount)) * rule.seconds / of
+                self._full[rule.name] = max(now, max(full, now) + more), of
 
 
 @dataclass

@@ -94,6 +94,17 @@ async def test_a_lowered_limit_owes_no_more_than_itself(counters):
     assert 300 < outcomes[0].retry_after <= 361
 
 
+async def test_a_call_that_ends_after_the_limit_was_raised_owes_what_it_used(counters):
+    low = rule("tokens", 1_000, 3600)
+    taken = await counters.take([low], [10])
+    high = replace(low, amount=100_000)
+    await counters.take([high], [50_000])
+
+    counters.settle(taken, [20])
+
+    assert 49_970 <= (await counters.take([high], [1])).remaining[0] <= 49_990
+
+
 async def test_one_limit_that_refuses_leaves_the_others_untouched(counters):
     open_, closed = rule(amount=10, seconds=3600), rule(amount=1, seconds=3600)
     await counters.take([closed], [1])
