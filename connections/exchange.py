@@ -6,7 +6,7 @@ ProviderError whose texts hold no secret.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -33,7 +33,7 @@ from connections.providers.calls import (
 from connections.providers.contract import Auth, EventReader, Provider
 from connections.providers.errors import BadReply, ContentFiltered, ProviderError, Temporary, TimedOut
 from connections.scrubbing import clean
-from connections.transport import Incoming, NetworkOptions, Timeouts, Transport
+from connections.transport import Frames, Incoming, NetworkOptions, Timeouts, Transport
 
 T = TypeVar("T")
 
@@ -212,7 +212,7 @@ def _with_all_usage(failures: Sequence[ProviderError], replies: Sequence[Reply])
 
 
 class Streaming:
-    """One stream: an async context that yields OpenAI chunks (JSON, without framing), in the groups they came in.
+    """One stream: an async context that gives OpenAI chunks (JSON, without framing), in the groups they came in.
 
     Afterwards `usage`, `finish_reason` and `model` say what it told.
     """
@@ -222,12 +222,17 @@ class Streaming:
         self._asked = call
         self._call = call
         self._stack = AsyncExitStack()
-        self._incoming: Incoming | None = None
+        self._frames: Frames | None = None
+        self._failure: ProviderError | None = None
+        """Of the frames whose first chunks were given out."""
         self._reader: EventReader | None = None
         self._whole: Call | None = None
         """What is asked in place of a stream that the model cannot give."""
         self._reply: Reply | None = None
+        self._ended = False
+        """Its last chunks were given out."""
         self._over = False
+        """And asked whether there are more: nobody leaves it."""
 
     @property
     def usage(self) -> Usage:
@@ -274,7 +279,7 @@ class Streaming:
         if not provider.abilities(call.target).streams or emulation.splits(provider, call):
             call.adjusted.append(Adjustment("stream", "answered whole"))
             self._whole = structs.replace(call, stream=False)
-            # `batches` asks it: meanwhile the caller gets heartbeats
+            # `batch` asks it: meanwhile the caller gets heartbeats
             return
         self._call = emulation.requests(provider, structs.replace(call, stream=True))[0]
         opening = await exchange.run(provider.opening(self._call))
@@ -282,7 +287,8 @@ class Streaming:
             self._reply = self._as_asked(opening)
             return
         self._reader = provider.events(self._call)
-        self._incoming = await self._begun(opening)
+        incoming = await self._begun(opening)
+        self._frames = incoming.frames(provider.framing_of(self._call))
 
     async def _begun(self, outgoing: Outgoing) -> Incoming:
         """The beginning of the stream; once more with a new proof where the old was refused."""
@@ -311,32 +317,45 @@ class Streaming:
     def _as_asked(self, reply: Reply) -> Reply:
         return reply if self._call.mode is self._asked.mode else emulation.reply_in(self._asked.mode, reply)
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        """The chunks that each read brought. Raises ProviderError after those that came before the failure."""
+    async def batch(self) -> list[bytes]:
+        """The chunks that the next read brings; none at the end. Raises ProviderError after the chunks before it."""
         try:
-            async for batch in self._batches():
-                yield batch
+            chunks = await self._next()
         except ProviderError as error:
             clean(error, self._exchange.provider)
             raise
-        self._over = True
+        if not chunks:
+            self._over = True
+        return chunks
 
-    async def _batches(self) -> AsyncIterator[list[bytes]]:
+    async def _next(self) -> list[bytes]:
+        if self._failure is not None:
+            raise self._failure
+        if self._frames is None:
+            return await self._next_of_whole()
+        async for frames in self._frames:
+            chunks, self._failure = self._translated(frames)
+            if chunks:
+                return chunks
+            if self._failure is not None:
+                raise self._failure
+        return self._last()
+
+    async def _next_of_whole(self) -> list[bytes]:
+        if self._ended:
+            return []
+        self._ended = True
         if self._whole is not None:
             self._reply = await self._exchange.ask(self._whole)
-        if self._reply is not None:
-            yield list(emulation.chunks_of(self._asked, self._reply))
-            return
-        assert self._incoming is not None and self._reader is not None  # noqa: S101 - the context was entered
-        framing = self._exchange.provider.framing_of(self._call)
-        async for frames in self._incoming.frames(framing):
-            chunks, error = self._translated(frames)
-            if chunks:
-                yield chunks
-            if error:
-                raise error
-        if last := self._in_asked_mode(self._reader.end()):
-            yield last
+        assert self._reply is not None  # noqa: S101 - the context was entered
+        return list(emulation.chunks_of(self._asked, self._reply))
+
+    def _last(self) -> list[bytes]:
+        """What the reader says when the frames are over."""
+        if self._ended or self._reader is None:
+            return []
+        self._ended = True
+        return self._in_asked_mode(self._reader.end())
 
     def _translated(self, frames: list[Frame]) -> tuple[list[bytes], ProviderError | None]:
         """The chunks of these frames, and what went wrong after them: whatever came before is the caller's."""
@@ -351,7 +370,7 @@ class Streaming:
 
     def _in_asked_mode(self, chunks: Iterable[bytes]) -> list[bytes]:
         if self._call.mode is self._asked.mode:
-            return list(chunks)
+            return chunks if isinstance(chunks, list) else list(chunks)
         return [emulation.chunk_in(self._asked.mode, chunk) for chunk in chunks]
 
 

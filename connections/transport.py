@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_OPTIONS",
     "DEFAULT_TIMEOUTS",
     "MAX_BODY",
+    "Frames",
     "Incoming",
     "NetworkOptions",
     "Probe",
@@ -176,7 +177,7 @@ class Incoming:
 
     async def read(self, most: int = MAX_BODY) -> bytes:
         pieces, size = [], 0
-        while piece := await self._piece():
+        while piece := await self.piece():
             size += len(piece)
             if size > most:
                 raise BadReply(f"The provider's answer is larger than {most // 2**20} MiB.")
@@ -185,16 +186,10 @@ class Incoming:
                 break
         return b"".join(pieces) if len(pieces) != 1 else pieces[0]
 
-    async def frames(self, framing: Framing) -> AsyncIterator[list[Frame]]:
-        """The frames that each read brought, together, so that they can be passed on in one write."""
-        frame_reader = reader(framing)
-        while piece := await self._piece():
-            if frames := frame_reader.feed(piece):
-                yield frames
-        if frames := frame_reader.end():
-            yield frames
+    def frames(self, framing: Framing) -> "Frames":
+        return Frames(self, framing)
 
-    def _piece(self) -> Awaitable[bytes]:
+    def piece(self) -> Awaitable[bytes]:
         """The next bytes, unpacked; empty at the end."""
         if self._wire is None:
             raise RuntimeError("The answer was closed.")
@@ -208,3 +203,21 @@ class Incoming:
                 return b""
             inflater.put(raw)
         return piece
+
+
+class Frames:
+    """The frames of an answer, iterated: those that each read brings together can be passed on in one write."""
+
+    def __init__(self, incoming: Incoming, framing: Framing) -> None:
+        self._piece, self._reader = incoming.piece, reader(framing)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[Frame]:
+        while piece := await self._piece():
+            if frames := self._reader.feed(piece):
+                return frames
+        if frames := self._reader.end():
+            return frames
+        raise StopAsyncIteration

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -206,22 +206,21 @@ class Exchange:
 
     async def _stream(self, stream: Stream) -> None:
         async with stream:
-            batches = stream.batches()
-            first = await self._first(batches)
+            first = await self._first(stream)
             stream.begun = True
             await self._start(200, [*STREAM_HEADERS, *_encoded(stream.headers)], stream.adjusted)
             heartbeat = asyncio.create_task(self._beat(HEARTBEAT_SECONDS if first.done() else 0))
             try:
                 await self._write(await first)
-                async for chunks in batches:
+                while chunks := await stream.batch():
                     await self._write(chunks)
             finally:
                 heartbeat.cancel()
         await self.send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
 
-    async def _first(self, batches: AsyncIterator[list[bytes]]) -> "asyncio.Future[list[bytes]]":
+    async def _first(self, stream: Stream) -> "asyncio.Future[list[bytes]]":
         """The first chunks. An early failure gets its own status; a model that thinks for long gets a heartbeat."""
-        first = asyncio.ensure_future(anext(batches, []))
+        first = asyncio.ensure_future(stream.batch())
         try:
             await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
         except asyncio.CancelledError:

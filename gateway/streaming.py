@@ -75,30 +75,30 @@ class Stream:
             await source.__aexit__()
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for batch in self.batches():
-            for chunk in batch:
+        while chunks := await self.batch():
+            for chunk in chunks:
                 yield chunk
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        """The chunks in the groups in which they arrived, to be passed on in one write each."""
+    async def batch(self) -> list[bytes]:
+        """The next chunks, as many as arrived together, to be passed on in one write; none at the end."""
         try:
-            async for chunks in self._attempts():
-                self._count(chunks)
-                yield chunks
+            chunks = await self._next()
         except (ProviderError, Problem) as error:
             raise await self._fail(error) from error
-        self._settled = True
-        self._take_usage()
-        await self._engine.settle(self.record, self._accepted.started, self._accepted)
+        if chunks:
+            self._count(chunks)
+        else:
+            self._settled = True
+            self._take_usage()
+            await self._engine.settle(self.record, self._accepted.started, self._accepted)
+        return chunks
 
-    async def _attempts(self) -> AsyncIterator[list[bytes]]:
-        """The chunks of the first stream that gives any."""
+    async def _next(self) -> list[bytes]:
+        """Of the first attempt that gives any."""
         while True:
             assert self._source is not None  # noqa: S101 - the context was entered
             try:
-                async for chunks in self._source.batches():
-                    yield chunks
-                return
+                return await self._source.batch()
             except ProviderError as error:
                 if self.begun or not await self._accepted.goes_on(error):
                     raise

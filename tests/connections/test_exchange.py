@@ -11,6 +11,7 @@ from connections.providers.compatible import OpenAICompatible
 from connections.providers.contract import Abilities
 from connections.providers.errors import BadReply, KeyRefused, RequestRefused, ServerFailed, TimedOut
 from connections.transport import DEFAULT_OPTIONS, DEFAULT_TIMEOUTS, Timeouts, Transport
+from tests.streamed import chunks_of
 from tests.upstream.faults import Fault
 
 CHAT = {"messages": [{"role": "user", "content": "one two three"}]}
@@ -95,7 +96,7 @@ def told(asked):
 
 async def streamed(exchange, asked):
     async with exchange.stream(asked) as stream:
-        chunks = [json.loads(chunk) async for batch in stream.batches() for chunk in batch]
+        chunks = [json.loads(chunk) for chunk in await chunks_of(stream)]
     return chunks, stream
 
 

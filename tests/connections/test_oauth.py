@@ -15,6 +15,7 @@ from connections.providers.oauth import AccessToken, TokenRequest, client_creden
 from connections.providers.openai_dialect import OpenAIDialect
 from connections.providers.settings import ProviderSettings
 from connections.transport import NetworkOptions, Timeouts
+from tests.streamed import chunks_of
 from tests.upstream.faults import Fault
 from tests.upstream.oauth import CLIENT, REFRESH, TOKEN
 
@@ -169,7 +170,7 @@ async def test_a_stream_gets_a_new_token_too(upstream, service, exchange):
     call.stream = True
 
     async with calls.stream(call) as stream:
-        chunks = [chunk async for batch in stream.batches() for chunk in batch]
+        chunks = await chunks_of(stream)
 
     assert len(chunks) > 2
     assert tokens(upstream) == ["-", "call-1", "-", "call-3"]

@@ -12,6 +12,7 @@ from connections.providers.compatible import OpenAICompatible
 from connections.providers.contract import Abilities
 from connections.providers.errors import RequestRefused
 from connections.transport import DEFAULT_OPTIONS, DEFAULT_TIMEOUTS, Transport
+from tests.streamed import chunks_of
 from tests.upstream.faults import Fault
 from tests.upstream.openai import DOT
 
@@ -105,7 +106,7 @@ async def test_streams_send_it_along_too(asking, upstream):
     asked.stream = True
 
     async with asking().stream(asked) as stream:
-        assert [batch async for batch in stream.batches()]
+        assert await chunks_of(stream)
 
     assert upstream.requests[1].json["messages"][1]["content"][1]["image_url"]["url"].startswith("data:image/png;")
 

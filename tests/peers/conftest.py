@@ -19,6 +19,7 @@ from connections.providers import registry
 from connections.providers.calls import Call, Mode, Reply, Target
 from connections.transport import NetworkOptions, Timeouts, Transport
 from tests.peers import programs
+from tests.streamed import chunks_of
 
 HOME = Path(os.environ.get("PEERS_HOME", ".venv-peers")).absolute()
 PATIENCE = 180.0
@@ -127,7 +128,7 @@ class Asked:
         """The chunks, and what was told about them."""
         call = Call(mode, target, asked(mode, body), stream=True)
         async with Transport() as transport, self.exchange(transport).stream(call) as stream:
-            return [chunk async for batch in stream.batches() for chunk in batch], stream
+            return await chunks_of(stream), stream
 
     async def names(self) -> list[str]:
         async with Transport() as transport:
