@@ -124,14 +124,17 @@ class Problem(Exception):
         }
         return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace")
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        found = [(b"x-should-retry", b"true" if self.retry else b"false")]
+    @property
+    def ends_connection(self) -> bool:
+        """Whether the client shall ask on another connection, where another process may answer."""
+        return self.code == "shutting_down"
+
+    def headers(self) -> dict[str, str]:
+        found = {"x-should-retry": "true" if self.retry else "false"}
         if self.retry_after is not None:
-            found.append((b"retry-after", str(math.ceil(self.retry_after)).encode()))
+            found["retry-after"] = str(math.ceil(self.retry_after))
         if self.status == 401:
-            found.append((b"www-authenticate", b"Bearer"))
+            found["www-authenticate"] = "Bearer"
         if self.allow:
-            found.append((b"allow", self.allow.encode()))
-        if self.code == "shutting_down":
-            found.append((b"connection", b"close"))
+            found["allow"] = self.allow
         return found

@@ -8,7 +8,7 @@ dies frees its keys too.
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -21,6 +21,7 @@ from gateway.accepted import Prompt
 from gateway.envelope import HEARTBEAT, Problem
 from gateway.metering import PATIENCE
 from gateway.models import KeyedCall
+from gateway.sinks import Sink
 
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=30)
@@ -33,12 +34,10 @@ MAX_KEPT = 4 * 2**20
 """Bytes of an answer that is kept: a picture or two."""
 NAME = b"idempotency-key"
 CACHE = "x-mesh-cache"
-REPLAYED = [(b"idempotent-replayed", b"true"), (CACHE.encode(), b"replayed")]
-PASSING = (b"x-ratelimit-",)
-"""Headers that are true only at their time."""
+REPLAYED = [("idempotent-replayed", "true"), (CACHE, "replayed")]
+PASSING = "x-ratelimit-"
+"""So begin headers that are true only at their time."""
 
-Message = MutableMapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
 logger = logging.getLogger(__name__)
 
 
@@ -52,18 +51,17 @@ def checked(given: Sequence[bytes]) -> str:
 
 
 @asynccontextmanager
-async def once(key: str, path: str, prompt: Prompt, send: Send) -> AsyncIterator[Send | None]:
-    """Hold the key for a call, whose answer goes to the `send` that this gives. Raises Problem.
+async def once(key: str, path: str, prompt: Prompt, sink: Sink) -> AsyncIterator[Sink | None]:
+    """Hold the key for a call, whose answer goes to the sink that this gives. Raises Problem.
 
     None: it was made before, and is answered.
     """
     call, mine = await _taken(key, path, prompt)
     if mine:
-        async with Hold(call, send) as hold:
-            yield hold.send
+        async with Hold(call, sink) as hold:
+            yield hold
         return
-    for message in _replay(call):
-        await send(message)
+    await sink.answer(200, _replayed_lines(call), bytes(call.body or b""))
     yield None
 
 
@@ -122,21 +120,20 @@ def sweep() -> None:
     KeyedCall.objects.filter(expires_at__lte=Now()).delete()
 
 
-def _replay(call: KeyedCall) -> list[Message]:
-    kept = [header for header in call.headers or [] if header[0] != CACHE]
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in kept]
-    return [
-        {"type": "http.response.start", "status": 200, "headers": [*headers, *REPLAYED]},
-        {"type": "http.response.body", "body": bytes(call.body or b"")},
-    ]
+def _replayed_lines(call: KeyedCall) -> bytes:
+    kept = [header for header in call.headers or [] if header[0] not in {CACHE, "content-length"}]
+    return "".join([f"{name}: {value}\r\n" for name, value in [*kept, *REPLAYED]]).encode("latin-1")
 
 
 class Hold:
-    """A call's hold on its key. It keeps what is sent, up to a proper end; leaving it before frees the key."""
+    """A call's hold on its key, and the sink of its answer.
 
-    def __init__(self, call: KeyedCall, send: Send) -> None:
+    It keeps what goes through, up to a proper end; leaving it before frees the key.
+    """
+
+    def __init__(self, call: KeyedCall, sink: Sink) -> None:
         self._row = KeyedCall.objects.filter(pk=call.pk)
-        self._send = send
+        self._sink = sink
         self._headers: list[tuple[str, str]] = []
         self._parts: list[bytes] = []
         self._size = 0
@@ -151,25 +148,42 @@ class Hold:
         if not self._over:
             await self._end(self._row.delete)
 
-    async def send(self, message: Message) -> None:
+    @property
+    def full(self) -> bool:
+        return self._sink.full
+
+    async def room(self) -> None:
+        await self._sink.room()
+
+    async def answer(self, status: int, lines: bytes, body: bytes) -> None:
+        self._note_head(lines)
+        await self._note_end(body)
+        await self._sink.answer(status, lines, body)
+
+    def begin(self, status: int, lines: bytes) -> None:
+        self._note_head(lines)
+        self._sink.begin(status, lines)
+
+    def write(self, data: bytes) -> None:
+        if data != HEARTBEAT:
+            self._note(data)
+        self._sink.write(data)
+
+    async def end(self, data: bytes) -> None:
+        await self._note_end(data)
+        await self._sink.end(data)
+
+    async def _note_end(self, data: bytes) -> None:
         """The answer is kept before its end goes out: whoever has it all and asks again gets it again."""
         if not self._over:
-            self._note(message)
-            if message["type"] == "http.response.body" and not message.get("more_body"):
-                await self._end(self._keep)
-        await self._send(message)
+            self._note(data)
+            await self._end(self._keep)
 
-    def _note(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._headers = [
-                (name.decode("latin-1"), value.decode("latin-1"))
-                for name, value in message["headers"]
-                if not name.startswith(PASSING)
-            ]
-            return
-        part = message["body"]
-        if part == HEARTBEAT:
-            return
+    def _note_head(self, lines: bytes) -> None:
+        headers = [line.split(": ", 1) for line in lines.decode("latin-1").splitlines()]
+        self._headers = [(name, value) for name, value in headers if not name.startswith(PASSING)]
+
+    def _note(self, part: bytes) -> None:
         self._size += len(part)
         if self._size <= MAX_KEPT:
             self._parts.append(part)

@@ -5,8 +5,8 @@ from typing import Any
 from connections.providers.calls import Mode
 from connections.providers.parameters import KNOWN, Parameter
 from gateway import bodies, idempotency
-from gateway.asgi import MODELS, MODES
 from gateway.envelope import KINDS
+from gateway.http import MODELS, MODES
 
 SUMMARIES = {
     Mode.CHAT: "Chat with a model",

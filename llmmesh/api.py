@@ -96,9 +96,8 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response | N
     """Every refusal in the contract's shape; a field's name stands in `param`."""
     request_id = new_request_id()
     if isinstance(error, Problem):
-        headers = {name.decode(): value.decode() for name, value in error.headers()}
         body = json.loads(error.body(request_id))
-        return Response(body, status=error.status, headers={**headers, "x-request-id": request_id})
+        return Response(body, status=error.status, headers={**error.headers(), "x-request-id": request_id})
     if isinstance(error, Http404):
         error = exceptions.NotFound("There is no such object, or it is not yours.")
     elif isinstance(error, PermissionDenied):

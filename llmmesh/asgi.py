@@ -1,6 +1,7 @@
 """The web process: `/v1` is answered by the data plane, every other path by Django.
 
-`application` serves both; `gateway` and `web` serve one plane each, for machines of their own.
+`application` serves both; `gateway` and `web` serve one plane each, for machines of their own. They run under our own
+protocol (`uvicorn --http llmmesh.server:Protocol`), which hands `/v1` to the data plane itself.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+DataPlane = Callable[[Any], Awaitable[None]]
 
 django: App = get_asgi_application()  # type: ignore[assignment] # its stubs want narrower mappings
 
@@ -28,7 +30,7 @@ from django.conf import settings  # noqa: E402 - needs the apps
 
 from access.streams import stopping  # noqa: E402 - likewise
 from gateway import admission  # noqa: E402 - likewise
-from gateway.asgi import application as data_plane  # noqa: E402 - likewise
+from gateway import http as data_plane  # noqa: E402 - likewise
 from gateway.envelope import Problem, new_request_id  # noqa: E402 - likewise
 from gateway.pipeline import engine  # noqa: E402 - likewise
 from llmmesh import probes  # noqa: E402 - likewise
@@ -48,22 +50,23 @@ TOO_LARGE = b"The body is too large.\n"
 
 
 async def application(scope: Scope, receive: Receive, send: Send) -> None:
-    await _serve(scope, receive, send, data_plane, admitted)
+    await _serve(scope, receive, send, data_plane.serve, admitted)
 
 
 async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
-    await _serve(scope, receive, send, data_plane, _elsewhere)
+    await _serve(scope, receive, send, data_plane.serve, _elsewhere)
 
 
 async def web(scope: Scope, receive: Receive, send: Send) -> None:
-    await _serve(scope, receive, send, _elsewhere, admitted)
+    await _serve(scope, receive, send, None, admitted)
 
 
-async def _serve(scope: Scope, receive: Receive, send: Send, gateway: App, rest: App) -> None:
+async def _serve(scope: Scope, receive: Receive, send: Send, plane: DataPlane | None, rest: App) -> None:
     if scope["type"] == "lifespan":
+        scope["state"][data_plane.PLANE] = plane
         await _lifespan(scope, receive, send)
     elif scope["path"].lstrip("/").partition("/")[0] == "v1":
-        await gateway(scope, receive, send)
+        await _elsewhere(scope, receive, send)
     elif scope["path"] in probes.PROBES:
         await probes.serve(scope, send)
     else:
@@ -144,7 +147,10 @@ async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
 async def _refuse(scope: Scope, send: Send, problem: Problem) -> None:
     """In the error contract's shape for programs, in a sentence for people."""
     request_id = new_request_id()
-    headers = [*problem.headers(), (b"x-request-id", request_id.encode())]
+    told = {**problem.headers(), "x-request-id": request_id}
+    if problem.ends_connection:
+        told["connection"] = "close"
+    headers = [(name.encode(), value.encode()) for name, value in told.items()]
     if scope["path"].startswith("/api/"):
         await _answer(send, problem.status, b"application/json", problem.body(request_id), headers)
     else:

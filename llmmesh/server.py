@@ -1,14 +1,25 @@
-"""The web server's HTTP: uvicorn's, with bounds on requests that never end and the error contract for broken ones."""
+"""The web server's HTTP: uvicorn's, with bounds on requests that never end and the error contract for broken ones.
 
-from asyncio import TimerHandle, Transport
+A request of `/v1` goes to the data plane as it is (`llmmesh.cycle`), every other one through ASGI.
+"""
+
+from asyncio import Event, TimerHandle, Transport
+from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from http import HTTPStatus
+from math import inf
+from typing import Any
+from urllib.parse import unquote
 
+from httptools import parse_url
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from access.streams import stopping
-from gateway.asgi import LEAVING, Leaving
+from connections.alarm import Alarm
 from gateway.envelope import Problem, new_request_id
+from gateway.http import PLANE
+from llmmesh.cycle import Cycle
 
 HEAD_SECONDS, BODY_SECONDS = 10.0, 30.0
 STRIDE, SLOWEST = 5.0, 2**10
@@ -32,6 +43,12 @@ class Part(Enum):
 
 
 class Protocol(HttpToolsProtocol):
+    cycle: Any
+    """Uvicorn's or ours."""
+    left = False
+    """Whether the client has gone."""
+    on_leave: Callable[[], None] | None = None
+    """What to do when it goes."""
     _patience: TimerHandle | None = None
     _stalled: TimerHandle | None = None
     _coming = _timed = Part.NOTHING
@@ -43,7 +60,12 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override] # a server's is always a stream
         super().connection_made(transport)
-        self._leaving = Leaving()
+        self.news = Event()
+        """Of the body that is on its way to the data plane."""
+        self._data_plane: Any = self.app_state.get(PLANE)
+        self._kept = inf
+        """Since when the connection waits for its next request."""
+        self._alarm = Alarm(self.loop, self._kept_until, self.timeout_keep_alive_handler)
         self._expect(Part.HEAD)
         if len(self.connections) > MAX_CONNECTIONS:
             self._make_room()
@@ -51,12 +73,14 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(Part.NOTHING)
         self._reads_on()
+        self._alarm.stop()
         super().connection_lost(exc)
-        self._leaving.gone = True
-        if self._leaving.then is not None:
-            self._leaving.then()
+        self.left = True
+        if self.on_leave is not None:
+            self.on_leave()
 
     def data_received(self, data: bytes) -> None:
+        self._kept = inf
         self._read = len(data)
         self._head += self._read
         super().data_received(data)
@@ -76,21 +100,56 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {LEAVING: self._leaving}  # type: ignore[dict-item]
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._coming, self._head = Part.HEAD, self._read
 
     def on_headers_complete(self) -> None:
         if len(self.url) > MAX_TARGET or len(self.headers) > MAX_HEADERS or self._head_is_large:
             raise ValueError("The request's head is too large.")  # the parser turns it into a 400
         self._coming = Part.BODY
-        super().on_headers_complete()
+        path = path_of(self.url)
+        if self._data_plane is not None and path.lstrip("/").partition("/")[0] == "v1":
+            self._take(path)
+        else:
+            self._take_as_asgi()
         if stopping.is_set():
             self.cycle.keep_alive = False  # its client shall ask another process next
+
+    def _take(self, path: str) -> None:
+        before = self.cycle
+        self.cycle = Cycle(self, self.parser.get_method().decode(), path, self.parser.get_http_version())
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self._data_plane)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self._data_plane))
+
+    def _take_as_asgi(self) -> None:
+        """Uvicorn makes the scope before it knows the head; we, when we know that it is needed."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers  # which are the scope's
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._coming = Part.NOTHING
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """As uvicorn's, without a new timer for each answer on a kept connection."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._kept = self.loop.time()
+            self._alarm.look_at(self._kept_until())
+
+    def _kept_until(self) -> float:
+        return self._kept + self.timeout_keep_alive
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(Problem("invalid_value", "This is not a valid HTTP request, or its head is too large."))
@@ -98,8 +157,8 @@ class Protocol(HttpToolsProtocol):
     def _refuse(self, problem: Problem) -> None:
         request_id = new_request_id()
         body = problem.body(request_id)
-        told = [*problem.headers(), (b"x-request-id", request_id.encode())]
-        lines = [b"%b: %b\r\n" % header for header in told]
+        told = {**problem.headers(), "x-request-id": request_id}
+        lines = [f"{name}: {value}\r\n".encode() for name, value in told.items()]
         head = b"HTTP/1.1 %d %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
         self.transport.write(
             b"".join(
@@ -158,3 +217,9 @@ class Protocol(HttpToolsProtocol):
     def _reads_on(self) -> None:
         if self._stalled is not None:
             self._stalled.cancel()
+
+
+@lru_cache(maxsize=256)
+def path_of(target: bytes) -> str:
+    """As ASGI tells it."""
+    return unquote(parse_url(target).path.decode("ascii"))

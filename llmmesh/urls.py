@@ -1,4 +1,4 @@
-"""All addresses but `/v1` and the probes, which `gateway.asgi` and `llmmesh.probes` answer before Django."""
+"""All addresses but `/v1` and the probes, which `gateway.http` and `llmmesh.probes` answer before Django."""
 
 from django.urls import include, path
 

@@ -69,6 +69,5 @@ def _refused(request: HttpRequest, status: int, reason: str) -> HttpResponse:
 def _problem(status: int, reason: str) -> HttpResponse:
     request_id = new_request_id()
     problem = Problem(PROBLEMS[status], reason)
-    headers = {name.decode(): value.decode() for name, value in problem.headers()}
-    headers["x-request-id"] = request_id
+    headers = {**problem.headers(), "x-request-id": request_id}
     return HttpResponse(problem.body(request_id), status=status, content_type="application/json", headers=headers)

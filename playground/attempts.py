@@ -15,8 +15,8 @@ from django.utils.safestring import SafeString
 from access.principal import Principal
 from connections.providers.calls import JSON, Mode
 from gateway.accepted import Prompt
-from gateway.asgi import MODES
 from gateway.envelope import Problem
+from gateway.http import MODES
 from gateway.ledger.record import Record
 from gateway.pipeline import engine
 from playground.answering import sent_to, shortened

@@ -181,7 +181,7 @@ def test_a_call_that_would_become_hundreds_is_refused(mesh, upstream, stream):
 
 
 def test_the_heartbeat_covers_answers_that_come_whole(mesh, upstream, monkeypatch):
-    monkeypatch.setattr("gateway.asgi.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.http.HEARTBEAT_SECONDS", 0.1)
     upstream.always(Fault.answer(text="At last.", delay=0.5))
 
     answer = mesh.post(CHAT, chat("anthropic", n=2, stream=True))

@@ -13,7 +13,7 @@ from django.utils import timezone
 from access import keys
 from access.models import User
 from gateway import idempotency
-from gateway.asgi import MAX_WRITE
+from gateway.http import MAX_WRITE
 from gateway.models import KeyedCall, Limit, Usage
 from gateway.tasks import forget_answers
 from tests.gateway.contract import chat, check_refusal
@@ -66,7 +66,7 @@ def test_a_replayed_stream_is_a_stream_to_its_end(mesh, upstream):
 
 
 def test_heartbeats_are_not_kept(mesh, upstream, monkeypatch):
-    monkeypatch.setattr("gateway.asgi.HEARTBEAT_SECONDS", 0.02)
+    monkeypatch.setattr("gateway.http.HEARTBEAT_SECONDS", 0.02)
     upstream.script(Fault.answer(chunks=5, delay=0.1))
 
     first, second = ask(mesh, chat(stream=True)), ask(mesh, chat(stream=True))

@@ -6,7 +6,7 @@ import pytest
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from gateway import asgi, bodies
+from gateway import bodies, http
 from gateway.envelope import Problem
 
 
@@ -18,7 +18,7 @@ def schema(django_db_setup, django_db_blocker):
 
 def test_the_document_is_valid_and_names_every_route(schema):
     validate_schema(schema)
-    assert {*asgi.MODES, asgi.MODELS} <= set(schema["paths"])
+    assert {*http.MODES, http.MODELS} <= set(schema["paths"])
 
 
 def test_every_operation_tells_how_it_refuses(schema):
@@ -31,16 +31,16 @@ def test_every_operation_tells_how_it_refuses(schema):
     assert fields == set(json.loads(Problem("not_found", "No.").body("req_1"))["error"])
 
 
-@pytest.mark.parametrize("path", asgi.MODES)
+@pytest.mark.parametrize("path", http.MODES)
 def test_a_route_says_what_it_takes(schema, path):
-    mode = asgi.MODES[path]
+    mode = http.MODES[path]
     body = schema["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
 
     assert body["required"] == ["model", *bodies.CONTENT_OF[mode]]
     assert ("stream" in body["properties"]) == (mode in bodies.STREAMED)
 
 
-@pytest.mark.parametrize("path", asgi.MODES)
+@pytest.mark.parametrize("path", http.MODES)
 def test_a_route_takes_an_idempotency_key(schema, path):
     assert [one["name"] for one in schema["paths"][path]["post"]["parameters"]] == ["Idempotency-Key"]
 

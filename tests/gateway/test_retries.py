@@ -139,7 +139,7 @@ def test_a_stream_that_is_cut_before_its_first_event_is_asked_again(mesh, upstre
 
 
 def test_nothing_is_asked_again_after_the_first_heartbeat(mesh, upstream, monkeypatch):
-    monkeypatch.setattr("gateway.asgi.HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr("gateway.http.HEARTBEAT_SECONDS", 0.1)
     upstream.script(Fault.not_json(after=0, delay=0.4))
 
     answer = ask(mesh, stream=True)

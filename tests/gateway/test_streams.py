@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from gateway import asgi
+from gateway import http
 from gateway.models import Usage
 from gateway.pipeline import engine
 from tests.gateway.contract import chat, check_refusal
@@ -230,7 +230,7 @@ def test_events_are_passed_on_as_they_come(mesh, upstream, dialect):
 
 
 def test_a_silent_stream_is_kept_alive_with_comments(mesh, upstream, monkeypatch):
-    monkeypatch.setattr(asgi, "HEARTBEAT_SECONDS", 0.1)
+    monkeypatch.setattr(http, "HEARTBEAT_SECONDS", 0.1)
     upstream.always(Fault.answer(chunks=2, delay=0.35))
 
     answer = mesh.post(CHAT, chat(stream=True))
@@ -260,7 +260,7 @@ def test_the_usage_row_is_there_when_the_stream_ends(mesh, upstream):
 
 
 def test_a_model_that_thinks_for_long_gets_a_heartbeat(mesh, upstream, monkeypatch):
-    monkeypatch.setattr("gateway.asgi.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.HEARTBEAT_SECONDS", 0.2)
     upstream.script(Fault.answer(text="At last.", delay=0.5))
 
     answer = mesh.post(CHAT, chat("openai", stream=True))
@@ -272,7 +272,7 @@ def test_a_model_that_thinks_for_long_gets_a_heartbeat(mesh, upstream, monkeypat
 
 
 def test_a_failure_after_the_first_heartbeat_is_an_event(mesh, upstream, monkeypatch):
-    monkeypatch.setattr("gateway.asgi.HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr("gateway.http.HEARTBEAT_SECONDS", 0.2)
     upstream.script(Fault.not_json(after=0, delay=0.5))
 
     answer = mesh.post(CHAT, chat("openai", stream=True))

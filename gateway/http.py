@@ -1,28 +1,27 @@
-"""The data plane: bytes in and out of `/v1`. Everything it decides is decided in `gateway.pipeline`."""
+"""The data plane: bytes in and out of `/v1`. Everything it decides is decided in `gateway.pipeline`.
+
+A server gives it a `Request`, which is the way back to the client too; it knows nothing else of servers.
+"""
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
-from functools import lru_cache
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType, TracebackType
+from typing import Protocol, Self
 
 from access import keys
 from access.authentication import presented
 from access.principal import Principal
 from access.roles import Scope
-from connections.interrupting import Interrupted, Interruptible
+from connections.interrupting import Interruptible
 from connections.providers.calls import Mode
 from gateway import admission, envelope, idempotency
 from gateway.accepted import Accepted, Prompt
 from gateway.envelope import Problem
 from gateway.pipeline import Engine, engine
+from gateway.sinks import Sink
 from gateway.streaming import Stream
-
-T = TypeVar("T")
-RequestScope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MODES = {
     "/v1/chat/completions": Mode.CHAT,
@@ -37,38 +36,60 @@ MAX_WRITE = 128 * 2**10
 """Bytes of a stream that are written at once: a slow client lets more of them wait with the provider."""
 MAX_ADJUSTED = 4_000
 """Characters of `x-mesh-adjusted`; the usage row has them all."""
-JSON = (b"content-type", b"application/json")
 KINDS_OF_JSON = frozenset({b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"})
-STREAM_HEADERS = [
-    (b"content-type", b"text/event-stream; charset=utf-8"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
+JSON = "content-type: application/json\r\n"
+EVENTS = "content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+DONE = b"data: [DONE]\n\n"
+PLANE = "llmmesh.v1"
+"""What the server's state calls `serve`, in an application that answers `/v1`."""
 logger = logging.getLogger(__name__)
-
-
-LEAVING = "llmmesh.leaving"
-"""The scope's extension that holds a `Leaving`."""
-
-
-class Leaving:
-    """What the server is to do when a connection is lost."""
-
-    __slots__ = ("gone", "then")
-
-    def __init__(self) -> None:
-        self.gone = False
-        """Whether it is lost already."""
-        self.then: Callable[[], None] | None = None
 
 
 class ClientLeft(Exception):
     """Nobody is there to answer."""
 
 
-async def application(scope: RequestScope, receive: Receive, send: Send) -> None:
-    """Serve one request of `/v1`. Whatever goes wrong leaves in the error contract's shape."""
-    exchange, door, task = Exchange(scope, receive, send), admission.calls, asyncio.current_task()
+class Request(Sink, Protocol):
+    """One request, and where its answer goes."""
+
+    method: str
+    path: str
+    headers: list[tuple[bytes, bytes]]
+    """Names in lower case."""
+    keep_alive: bool
+    """Whether its client may ask again on the same connection."""
+
+    async def read(self, most: int) -> bytes:
+        """The whole body, or more than `most` bytes of it. Raises ClientLeft."""
+
+    def on_leave(self, then: Callable[[], None] | None) -> None:
+        """What to do when the client goes; at once if it has gone."""
+
+
+class Attended(Interruptible):
+    """A context that ends with ClientLeft, and so what is awaited in it, as soon as the client has gone."""
+
+    __slots__ = ("_request",)
+    ending = ClientLeft
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self._request.on_leave(self.interrupt)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._request.on_leave(None)
+        super().__exit__(kind, error, trace)
+
+
+async def serve(request: Request) -> None:
+    """Answer one request of `/v1`. Whatever goes wrong leaves in the error contract's shape."""
+    exchange, door, task = Exchange(request), admission.calls, asyncio.current_task()
     if len(door.inside) >= door.room:
         await exchange.refuse(door.refusal)
         return
@@ -91,12 +112,15 @@ async def application(scope: RequestScope, receive: Receive, send: Send) -> None
 class Exchange:
     """One request and its answer."""
 
-    def __init__(self, scope: RequestScope, receive: Receive, send: Send) -> None:
-        self.scope, self.receive, self.send = scope, receive, send
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.sink: Sink = request
         self.request_id = envelope.new_request_id()
         self.started = False
+        """Whether a stream has begun, in which a failure can only be an event."""
         self.accepted: Accepted | None = None
         """Once it is on its way to a model."""
+        self.heartbeat: asyncio.TimerHandle | None = None
         self.keys: list[tuple[str, str]] = []
         self.names: list[bytes] = []
         """What the caller calls this request; see `gateway.idempotency`."""
@@ -105,7 +129,7 @@ class Exchange:
         self.length = 0
 
     async def serve(self) -> None:
-        path, method = self.scope["path"], self.scope["method"]
+        path, method = self.request.path, self.request.method
         mode = MODES.get(path)
         one_model = path.startswith(f"{MODELS}/") and path != f"{MODELS}/"
         if mode is None and path != MODELS and not one_model:
@@ -124,7 +148,7 @@ class Exchange:
 
     def _read_head(self) -> None:
         """Whatever of the headers counts, in one go."""
-        for name, value in self.scope["headers"]:
+        for name, value in self.request.headers:
             if name == b"authorization" or name == b"x-api-key":
                 self.keys.append((name.decode(), value.decode("latin-1")))
             elif name == b"content-type":
@@ -153,19 +177,10 @@ class Exchange:
             raise Problem("unsupported_encoding", "Send the body as 'Content-Type: application/json' in UTF-8.")
         if self.encoding.strip().lower() not in {b"", b"identity"}:
             raise Problem("unsupported_encoding", "Send the body without Content-Encoding.")
-        if self.length > envelope.MAX_BODY:
+        body = await self.request.read(envelope.MAX_BODY) if self.length <= envelope.MAX_BODY else None
+        if body is None or len(body) > envelope.MAX_BODY:
             raise Problem("body_too_large", f"The body is larger than {envelope.MAX_BODY} bytes.")
-        parts, size = [], 0
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientLeft
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > envelope.MAX_BODY:
-                raise Problem("body_too_large", f"The body is larger than {envelope.MAX_BODY} bytes.")
-            if not message.get("more_body"):
-                return b"".join(parts) if len(parts) > 1 else parts[0]
+        return body
 
     # --- what goes out
 
@@ -175,76 +190,61 @@ class Exchange:
             await self._ask(running, prompt)
             return
         key = idempotency.checked(self.names)
-        async with idempotency.once(key, self.scope["path"], prompt, self.send) as send:
-            if send is not None:
-                self.send = send
+        async with idempotency.once(key, self.request.path, prompt, self.sink) as sink:
+            if sink is not None:
+                self.sink = sink
                 await self._ask(running, prompt)
 
     async def _ask(self, running: Engine, prompt: Prompt) -> None:
         accepted = self.accepted = await running.accept(prompt)
         if accepted.call.stream:
-            await self._until_client_leaves(self._stream(running.open(accepted)))
+            with Attended(self.request):
+                await self._stream(running.open(accepted))
             return
-        answered = await self._until_client_leaves(running.answer(accepted))
-        told = [JSON, (b"content-length", str(len(answered.body)).encode()), *_encoded(answered.headers)]
-        await self._start(200, told, answered.adjusted)
-        await self.send({"type": "http.response.body", "body": answered.body})
-
-    async def _until_client_leaves(self, work: Awaitable[T]) -> T:
-        """Await `work`; it is cancelled, and so is the upstream call, as soon as the client has gone."""
-        leaving = self.scope["extensions"][LEAVING]
-        try:
-            with Interruptible() as answering:
-                leaving.then = answering.interrupt
-                if leaving.gone:  # while the call was let in
-                    answering.interrupt()
-                return await work
-        except Interrupted:
-            raise ClientLeft from None
-        finally:
-            leaving.then = None
+        with Attended(self.request):
+            answered = await running.answer(accepted)
+        await self.sink.answer(200, self._head(JSON, answered.headers, answered.adjusted), answered.body)
 
     async def _stream(self, stream: Stream) -> None:
         async with stream:
-            first = await self._first(stream)
-            stream.begun = True
-            await self._start(200, [*STREAM_HEADERS, *_encoded(stream.headers)], stream.adjusted)
-            heartbeat = asyncio.create_task(self._beat(HEARTBEAT_SECONDS if first.done() else 0))
+            self._beat_later(stream)
             try:
-                await self._write(await first)
                 while chunks := await stream.batch():
+                    self._begin(stream)
                     await self._write(chunks)
             finally:
-                heartbeat.cancel()
-        await self.send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+                self._beat_no_more()
+            self._begin(stream)
+        await self.sink.end(DONE)
 
-    async def _first(self, stream: Stream) -> "asyncio.Future[list[bytes]]":
-        """The first chunks. An early failure gets its own status; a model that thinks for long gets a heartbeat."""
-        first = asyncio.ensure_future(stream.batch())
-        try:
-            await asyncio.wait({first}, timeout=HEARTBEAT_SECONDS)
-        except asyncio.CancelledError:
-            first.cancel()
-            await asyncio.gather(first, return_exceptions=True)
-            raise
-        if first.done():
-            first.result()
-        return first
+    def _begin(self, stream: Stream) -> None:
+        if not self.started:
+            self.started = stream.begun = True
+            self.sink.begin(200, self._head(EVENTS, stream.headers, stream.adjusted))
 
     async def _write(self, chunks: list[bytes]) -> None:
-        if chunks:
-            body = b"".join([b"data: %b\n\n" % chunk for chunk in chunks])
-            while len(body) > MAX_WRITE:
-                await self.send({"type": "http.response.body", "body": body[:MAX_WRITE], "more_body": True})
-                body = body[MAX_WRITE:]
-            await self.send({"type": "http.response.body", "body": body, "more_body": True})
+        body = b"".join([b"data: %b\n\n" % chunk for chunk in chunks])
+        for start in range(0, len(body), MAX_WRITE):
+            self.sink.write(body[start : start + MAX_WRITE])
+            if self.sink.full:
+                await self.sink.room()
 
-    async def _beat(self, pause: float) -> None:
-        """Comments between events, so that nobody on the way takes a thinking model for a dead line."""
-        while True:
-            await asyncio.sleep(pause)
-            await self.send({"type": "http.response.body", "body": envelope.HEARTBEAT, "more_body": True})
-            pause = HEARTBEAT_SECONDS
+    def _beat_later(self, stream: Stream) -> None:
+        self.heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._beat, stream)
+
+    def _beat(self, stream: Stream) -> None:
+        """A comment between events, so that nobody on the way takes a thinking model for a dead line.
+
+        Until the first one, a failure gets a status of its own.
+        """
+        self._begin(stream)
+        if not self.sink.full:
+            self.sink.write(envelope.HEARTBEAT)
+        self._beat_later(stream)
+
+    def _beat_no_more(self) -> None:
+        if self.heartbeat is not None:
+            self.heartbeat.cancel()
 
     async def _list_models(self, running: Engine, principal: Principal, wanted: str) -> None:
         if not {Scope.GENERATE, Scope.READ} & principal.scopes:
@@ -264,39 +264,30 @@ class Exchange:
             if not found:
                 raise Problem.no_such_model()
         body = json.dumps(found[0] if wanted else {"object": "list", "data": found}).encode()
-        await self._start(200, [JSON, (b"content-length", str(len(body)).encode())])
-        await self.send({"type": "http.response.body", "body": body})
-
-    async def _start(self, status: int, headers: list[tuple[bytes, bytes]], adjusted: list[str] | None = None) -> None:
-        self.started = True
-        told = [(b"x-request-id", self.request_id.encode())]
-        if adjusted:
-            told.append((b"x-mesh-adjusted", _as_header("; ".join(adjusted))))
-        await self.send({"type": "http.response.start", "status": status, "headers": [*headers, *told]})
+        await self.sink.answer(200, self._head(JSON), body)
 
     async def refuse(self, problem: Problem) -> None:
         """The error contract's answer; inside a stream its last event, and no `[DONE]` after it."""
         body = problem.body(self.request_id)
         if self.started:
-            await self.send({"type": "http.response.body", "body": b"event: error\ndata: %b\n\n" % body})
+            await self.sink.end(b"event: error\ndata: %b\n\n" % body)
             return
-        length = (b"content-length", str(len(body)).encode())
-        told = _encoded(self.accepted.told) if self.accepted else []
-        await self._start(problem.status, [JSON, length, *problem.headers(), *told])
-        await self.send({"type": "http.response.body", "body": body})
+        if problem.ends_connection:
+            self.request.keep_alive = False
+        told = {**problem.headers(), **(self.accepted.told if self.accepted else {})}
+        await self.sink.answer(problem.status, self._head(JSON, told), body)
+
+    def _head(self, kind: str, told: Mapping[str, str] = MappingProxyType({}), adjusted: Sequence[str] = ()) -> bytes:
+        """The lines of an answer's head."""
+        lines = [f"{name}: {_as_header(value)}\r\n" for name, value in told.items()]
+        if adjusted:
+            lines.append(f"x-mesh-adjusted: {_as_header('; '.join(adjusted))}\r\n")
+        return f"{kind}{''.join(lines)}x-request-id: {self.request_id}\r\n".encode()
 
 
-def _as_header(text: str) -> bytes:
+def _as_header(text: str) -> str:
     """What a header can carry of a text."""
     if text.isascii() and text.isprintable() and len(text) <= MAX_ADJUSTED:
-        return text.encode()
-    return "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_ADJUSTED].encode("ascii", "replace")
-
-
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
-    return [(_name(name), _as_header(value)) for name, value in headers.items()]
-
-
-@lru_cache(maxsize=256)
-def _name(name: str) -> bytes:
-    return name.encode()
+        return text
+    legible = "".join(letter if letter.isprintable() else " " for letter in text)[:MAX_ADJUSTED]
+    return legible.encode("ascii", "replace").decode()
