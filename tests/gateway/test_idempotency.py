@@ -23,7 +23,9 @@ CHAT = "/v1/chat/completions"
 
 
 @pytest.fixture
-def mesh(shared_mesh):
+def mesh(shared_mesh, monkeypatch):
+    """It waits longer for a busy database than it would."""
+    monkeypatch.setattr(idempotency, "PATIENCE", 30)
     yield shared_mesh
     KeyedCall.objects.all().delete()
 
@@ -96,26 +98,30 @@ def silent():
         yield
 
 
-def test_a_call_is_not_made_while_its_key_cannot_be_held(mesh, upstream):
+def test_a_call_is_not_made_while_its_key_cannot_be_held(mesh, upstream, monkeypatch):
+    monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
     with silent():
         refused = ask(mesh, name="held up")
     assert upstream.requests == []
 
     check_refusal(refused, 503, "overloaded")
     assert refused.headers["x-should-retry"] == "true"
+    monkeypatch.setattr(idempotency, "PATIENCE", 30)
     _wait_until(lambda: ask(mesh, name="held up").status == 200)  # its hold came late, and was given back
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_an_answer_is_kept_when_the_database_is_back(mesh, upstream, stream):
+def test_an_answer_is_kept_when_the_database_is_back(mesh, upstream, monkeypatch, stream):
     upstream.script(Fault.answer(delay=1))
     body = chat(stream=stream)
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(ask, mesh, body, name := f"kept late {stream}")
         _wait_until(lambda: upstream.requests)
+        monkeypatch.setattr(idempotency, "PATIENCE", 0.5)
         with silent():
             first = asked.result()
-            time.sleep(2)  # PostgreSQL gives up waiting for a lock after 3 s
+            time.sleep(3)  # PostgreSQL gives up waiting for a lock after 3 s
+    monkeypatch.setattr(idempotency, "PATIENCE", 30)
     _wait_until(lambda: ask(mesh, body, name).status == 200)
 
     assert (first.status, replayed(first)) == (200, False)
