@@ -6,15 +6,15 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from access.forms import accepted
-from access.paging import page_after
 from access.permissions import requires
-from access.requests import PageRequest, posted, takes_form
+from access.requests import PageRequest, takes_form
 from access.roles import Permission
 from gateway import subjects
 from gateway.budgets import acts, shown, words
 from gateway.budgets.filters import BudgetFilter
 from gateway.budgets.forms import BudgetForm, EndForm, OverrideForm, TellingForm
 from gateway.models import Budget, BudgetOverride
+from gateway.subject_views import adding, listing
 
 PAST = 12
 """Windows that a budget's page lists."""
@@ -24,23 +24,17 @@ PAST = 12
 @require_safe
 def budgets(request: PageRequest) -> HttpResponse:
     chosen = BudgetFilter(request.GET, Budget.objects.all())
-    page = page_after(chosen.qs, request.GET.get("after", ""))
-    context = {"page": page, "listed": shown.listed(page.rows), "filter": chosen.form, "any": Budget.objects.exists()}
-    return render(request, "gateway/budgets.html", context)
+    return listing(request, chosen, shown.listed, "gateway/budgets.html")
 
 
 @requires(Permission.MANAGE_ACCESS)
 @takes_form
 def budget_new(request: PageRequest) -> HttpResponse:
-    """The form, whose subjects follow the scope: asked for by htmx, or by a button where no script runs."""
-    if request.htmx or "choose" in request.POST:
-        form = BudgetForm(initial=(request.POST or request.GET).dict())
-        return render(request, f"gateway/budget_new.html{'#subject' if request.htmx else ''}", {"form": form})
-    form = BudgetForm(posted(request), initial=request.GET.dict())
-    if row := accepted(form, lambda: acts.add_budget(request.user, **form.cleaned_data)):
+    def added(row: Budget) -> HttpResponse:
         messages.success(request, f"{words.text(row)} for {subjects.name(row)}: counted from now on.")
         return redirect("budget", row.pk)
-    return render(request, "gateway/budget_new.html", {"form": form}, status=422 if form.errors else 200)
+
+    return adding(request, BudgetForm, "gateway/budget_new.html", acts.add_budget, added)
 
 
 @requires(Permission.VIEW_USAGE)

@@ -8,7 +8,6 @@ from django.views.decorators.http import require_POST, require_safe
 from access.authentication import narrowed
 from access.forms import accepted
 from access.models import ApiKey
-from access.paging import page_after
 from access.permissions import requires
 from access.requests import PageRequest, posted, takes_form
 from access.roles import Permission
@@ -19,29 +18,24 @@ from gateway.limits import acts, shown
 from gateway.limits.filters import LimitFilter
 from gateway.limits.forms import AmountForm, LimitForm
 from gateway.models import Limit
+from gateway.subject_views import adding, listing
 
 
 @requires(Permission.VIEW_USAGE)
 @require_safe
 def limits(request: PageRequest) -> HttpResponse:
     chosen = LimitFilter(request.GET, Limit.objects.all())
-    page = page_after(chosen.qs, request.GET.get("after", ""))
-    context = {"page": page, "listed": shown.listed(page.rows), "filter": chosen.form, "any": Limit.objects.exists()}
-    return render(request, "gateway/limits.html", context)
+    return listing(request, chosen, shown.listed, "gateway/limits.html")
 
 
 @requires(Permission.MANAGE_ACCESS)
 @takes_form
 def limit_new(request: PageRequest) -> HttpResponse:
-    """The form, whose subjects follow the scope: asked for by htmx, or by a button where no script runs."""
-    if request.htmx or "choose" in request.POST:
-        form = LimitForm(initial=(request.POST or request.GET).dict())
-        return render(request, f"gateway/limit_new.html{'#subject' if request.htmx else ''}", {"form": form})
-    form = LimitForm(posted(request), initial=request.GET.dict())
-    if row := accepted(form, lambda: acts.add_limit(request.user, **form.cleaned_data)):
+    def added(row: Limit) -> HttpResponse:
         messages.success(request, f"{row.text} for {subjects.name(row)}: counted from now on.")
         return redirect("limits")
-    return render(request, "gateway/limit_new.html", {"form": form}, status=422 if form.errors else 200)
+
+    return adding(request, LimitForm, "gateway/limit_new.html", acts.add_limit, added)
 
 
 @requires(Permission.MANAGE_ACCESS)
