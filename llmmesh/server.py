@@ -135,6 +135,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._coming = Part.NOTHING
         super().on_message_complete()
+        if self.cycle.response_complete:  # it was answered before it had come
+            self._keep()
 
     def on_response_complete(self) -> None:
         """As uvicorn's, without a new timer for each answer on a kept connection."""
@@ -145,8 +147,12 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:
-            self._kept = self.loop.time()
-            self._alarm.look_at(self._kept_until())
+            self._keep()
+
+    def _keep(self) -> None:
+        """Wait for the next request."""
+        self._kept = self.loop.time()
+        self._alarm.look_at(self._kept_until())
 
     def _kept_until(self) -> float:
         return self._kept + self.timeout_keep_alive

@@ -142,3 +142,13 @@ def test_a_kept_connection_is_closed_when_nothing_more_comes(mesh, upstream, mon
         assert select.select([line], [], [], 5)[0] and line.recv(1) == b""
 
     assert 0.4 < time.monotonic() - answered < 2
+
+
+def test_a_connection_is_not_kept_for_ever_after_a_body_that_was_refused(mesh, upstream, monkeypatch):
+    monkeypatch.setattr(mesh._server.config, "timeout_keep_alive", 0.5)
+    with mesh.connect() as line:
+        line.sendall(f"POST {CHAT} HTTP/1.1\r\nHost: mesh\r\nContent-Length: 10\r\n\r\n".encode())
+        assert read_answer(line).startswith(b"HTTP/1.1 401")
+        line.sendall(b"0123456789")
+
+        assert select.select([line], [], [], 5)[0] and line.recv(1) == b""
