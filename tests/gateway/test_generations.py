@@ -63,7 +63,7 @@ def test_a_running_job_is_cancelled_and_its_upstream_call_closed(ready, workers,
     upstream.always(Fault.answer(chunks=200, delay=0.2))
     workers.start_worker()
     job = ready.post(ADDRESS, BODY).json
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not upstream.requests and time.monotonic() < until:
         time.sleep(0.05)
 
@@ -148,7 +148,7 @@ def test_killing_the_worker_loses_and_doubles_nothing(ready, workers, upstream):
     upstream.always(Fault.answer(chunks=20, delay=0.1))
     worker = workers.start_worker()
     accepted = [ready.post(ADDRESS, BODY).json for _ in range(20)]
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while Job.objects.filter(state=Job.State.RUNNING).count() < 5 and time.monotonic() < until:
         time.sleep(0.05)
 
