@@ -78,9 +78,10 @@ class Site(Workers):
             return sum(line["cmd"] == "brpop" for line in client.client_list())
 
     def connect(self, name: str, **options: Any) -> Connection:
-        """A connection that every process knows."""
+        """A connection that every web process knows."""
         made = self.make_connection(name, **options)
         self.announce()
+        wait_for(lambda: all(f'"{name}/' in door.get("/v1/models").body.decode() for door in self.doors), what=name)
         return made
 
     def make_connection(self, name: str, **options: Any) -> Connection:

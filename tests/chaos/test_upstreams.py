@@ -2,6 +2,7 @@
 
 import socket
 import time
+from bisect import bisect_left
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -32,10 +33,15 @@ def asked(upstream: Upstream) -> int:
     return sum(CALL_ID in request.headers for request in upstream.requests)
 
 
-def memory(site: Site) -> list[int]:
+def memory(site: Site, figure: str = "VmRSS") -> list[int]:
     """MiB of each web process."""
-    pids = [site.webs[door.port].pid for door in site.doors]
-    return [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096 // 2**20 for pid in pids]
+    said = [Path(f"/proc/{site.webs[door.port].pid}/status").read_text() for door in site.doors]
+    return [int(text.partition(f"{figure}:")[2].split()[0]) // 1024 for text in said]
+
+
+def most_memory(site: Site) -> list[int]:
+    """MiB that each web process has had at the most."""
+    return memory(site, "VmHWM")
 
 
 def test_providers_that_hang(site: Site, upstream: Upstream, verdict: Verdict):
@@ -109,17 +115,21 @@ def test_providers_that_flood(site: Site, upstream: Upstream, verdict: Verdict):
     upstream.always(treated(kinds))
     models = [connected(site, retries=0, models={f"m{n}": "chat" for n in range(20)}) for _ in range(3)]
     models = [model.replace("local-chat", f"m{number}") for model in models for number in range(20)]
-    idle = memory(site)
-    seen = Load(verdict.seed, kinds, models).run(site.doors, 60, clients=6)
+    idle, clients = memory(site), 6
+    seen = Load(verdict.seed, kinds, models).run(site.doors, 60, clients=clients)
     before = memory(site)
-    seen += Load(verdict.seed + 1, kinds, models).run(site.doors, 120, clients=6)
+    seen += Load(verdict.seed + 1, kinds, models).run(site.doors, 120, clients=clients)
     after = memory(site)
     codes = Counter(one.code for one in seen)
     grown = max(now - then for now, then in zip(after, before, strict=True))
-    verdict.count(calls=len(seen), codes=dict(codes), idle=f"{max(idle)} MiB", after=f"{max(after)} MiB", grown=grown)
+    peak = max(most - then for most, then in zip(most_memory(site), idle, strict=True))
+    verdict.count(
+        calls=len(seen), codes=dict(codes), idle=f"{max(idle)} MiB", after=f"{max(after)} MiB", grown=grown, peak=peak
+    )
     verdict.check(set(codes) <= {"upstream_invalid_response", "upstream_unavailable"}, f"told as such: {codes}")
     verdict.check(codes["upstream_invalid_response"] > 60, f"each is noticed: {codes}")
-    verdict.check(grown <= 150, f"memory is bounded: {before} → {after} MiB")
+    verdict.check(grown <= 150, f"memory is given back: {before} → {after} MiB")
+    verdict.check(peak <= clients * 32 + 150, f"{clients} answers of 32 MiB are held at the most: {peak} MiB")
 
 
 def test_five_times_too_much(site: Site, upstream: Upstream, verdict: Verdict):
@@ -137,16 +147,25 @@ def test_five_times_too_much(site: Site, upstream: Upstream, verdict: Verdict):
     refused = sorted(one.seconds for one in seen if one.status == 503)
     accepted = sorted(one.seconds for one in seen if one.fine)
     usual = sorted(one.seconds for one in normal if one.fine)
+    inside = most_within(delay, upstream)
     verdict.count(
-        accepted=len(accepted), refused=len(refused), usual_p99=f"{_p99(usual):.2f} s", p99=f"{_p99(accepted):.2f} s",
+        accepted=len(accepted), refused=len(refused), inside=inside,
+        usual_p99=f"{_p99(usual):.2f} s", p99=f"{_p99(accepted):.2f} s",
         refused_within=f"{1000 * _p99(refused):.0f} ms", health_within=f"{1000 * max(pulse):.0f} ms",
     )  # fmt: skip
     verdict.check(len(usual) == len(normal), "all that fit in are answered")
     verdict.check(len(accepted) + len(refused) == len(seen), "the others are refused")
+    verdict.check(inside <= room, f"never more are let in than there is room for: {inside} at once")
     verdict.check(_p99(accepted) <= 2 * _p99(usual), "those let in are answered as usual")
     verdict.check(max(pulse) <= 1, f"its health is told meanwhile: {max(pulse):.2f} s")
     site.kill(site.webs[door.port])
     check_books(verdict, upstream)
+
+
+def most_within(seconds: float, upstream: Upstream) -> int:
+    """How many calls the provider got within so short a time at the most: so many were under way at once."""
+    times = sorted(request.arrived_at for request in upstream.requests if CALL_ID in request.headers)
+    return max(number - bisect_left(times, at - seconds) for number, at in enumerate(times, 1))
 
 
 def _pulse(door: Client, count: int) -> list[float]:
@@ -181,9 +200,10 @@ def test_clients_that_hardly_read(site: Site, upstream: Upstream, verdict: Verdi
     [quick] = Load(verdict.seed, {"fine": Kind([Fault.answer()])}, [model]).run(site.doors, 1)
     cut = wait_for(lambda: _rows(model) >= count, 120, "the end of all slow calls")
     verdict.count(
-        clients=count, grown=f"{grown} MiB", most_sent=f"{max(sent) >> 10} KiB",
+        clients=count, grown=f"{grown} MiB", most_sent=f"{max(sent, default=0) >> 10} KiB",
         others=f"{quick.status} {quick.seconds:.2f} s", cut_after=f"{cut + 10:.0f} s",
     )  # fmt: skip
+    verdict.check(len(sent) >= count, f"all of them are being answered: {len(sent)}")
     verdict.check(grown <= count * 256 / 1024 + 150, f"a stream holds 256 KiB at the most: {grown} MiB for {count}")
     verdict.check(quick.status == 200, "others are served meanwhile")
     for line in lines:

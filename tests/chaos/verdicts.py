@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -64,6 +64,16 @@ def verdict(request: pytest.FixtureRequest) -> Iterator[Verdict]:
     found.seconds = time.monotonic() - started
     print(found.line)
     assert found.violations == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, Any, Any]:
+    """What ends a scenario before its last check is a violation too."""
+    report = yield
+    verdict = getattr(item, "funcargs", {}).get("verdict")
+    if call.when == "call" and call.excinfo and isinstance(verdict, Verdict):
+        verdict.check(False, f"it is played to its end: {call.excinfo.value}")
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
