@@ -117,13 +117,20 @@ def test_a_body_that_comes_at_a_fair_pace_is_waited_for(mesh: Mesh, monkeypatch:
     assert answer.startswith(b"HTTP/1.1 403 ")  # the whole form came, but not its token
 
 
+def first(line) -> bytes:
+    """What comes first; nothing, where the other side has closed, however the kernel says so."""
+    with suppress(ConnectionError):
+        return line.recv(65536)
+    return b""
+
+
 def test_idle_connections_make_room_for_new_ones(mesh: Mesh, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("llmmesh.server.MAX_CONNECTIONS", 3)
     lines = [mesh.connect() for _ in range(6)]
     for line in lines:
         with suppress(ConnectionError):
             line.sendall(HEAD + b"\r\n")
-    answers = [line.recv(65536) for line in lines]
+    answers = [first(line) for line in lines]
     wait_for(lambda: len(mesh._server.server_state.connections) == 3)
     closed = [line for line in lines if select.select([line], [], [], 0.1)[0]]
 
