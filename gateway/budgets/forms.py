@@ -85,7 +85,7 @@ class EndForm(forms.Form):
 class BudgetForm(SubjectForm, EndForm):
     """A new budget."""
 
-    what = forms.ChoiceField(label="Of", choices=[("money", "Money, in US dollars"), ("tokens", "Tokens")])  # type: ignore[assignment] # here it is a field
+    what = forms.ChoiceField(label="Of", choices=[("money", "US dollars"), ("tokens", "Tokens")])  # type: ignore[assignment] # here it is a field
     window = forms.ChoiceField(label="Per", choices=Budget.Window, initial=Budget.Window.MONTH)
     hours = forms.IntegerField(required=False, label="Hours", widget=forms.NumberInput(attrs={"min": "1"}))
     anchor = forms.DateTimeField(required=False, label="One begins at (UTC)", widget=moment())
