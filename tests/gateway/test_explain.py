@@ -5,6 +5,7 @@ import json
 
 import pytest
 from django.contrib.auth.models import Group
+from redis.asyncio import Redis
 
 from access import audit, keys
 from access.models import EVERYONE, User
@@ -121,6 +122,8 @@ def test_what_is_left_of_a_limit_is_told(mesh, upstream, valkey, settings):
 
 
 async def _take(url, rules, costs):
+    async with Redis.from_url(url) as client:  # ids of limits come again in every test
+        await client.flushdb()
     shared = Shared(url)
     await shared.take(rules, costs)
     await shared.close()
